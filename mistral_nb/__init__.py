@@ -1,0 +1,1 @@
+"""Mistral at home in JupyterLab: live streams, labelled DataFrames, agents."""

@@ -1,0 +1,325 @@
+"""The connection to a server: one SDK client on the portal's loop, its hooks, its errors."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import warnings
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import orjson
+
+from mistral_nb import portal as portals
+from mistral_nb.errors import (
+    ApiError,
+    AuthenticationError,
+    InvalidRequestError,
+    MistralNbError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    ServerUnreachable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from mistralai.client import Mistral
+
+    from mistral_nb.portal import Portal
+    from mistral_nb.settings import Settings
+
+__all__ = ["Connection", "ModelDeprecated", "RateLimits", "api_error", "explain"]
+
+DEPRECATION_HEADER = "x-model-deprecation-timestamp"
+SIMULATOR_KEY = "simulator"
+
+
+class ModelDeprecated(UserWarning):
+    """The server says that a model will be retired; the message says when."""
+
+
+@dataclass(frozen=True)
+class RateLimits:
+    """The server's last word on its limits; None where it did not say.
+
+    Attributes:
+        requests: Requests allowed a minute.
+        requests_left: Requests left in this minute.
+        tokens: Tokens allowed a minute.
+        tokens_left: Tokens left in this minute.
+        seen_at: When, in seconds since the epoch.
+    """
+
+    requests: int | None = None
+    requests_left: int | None = None
+    tokens: int | None = None
+    tokens_left: int | None = None
+    seen_at: float = 0.0
+
+
+class Connection:
+    """One server, one SDK client, one HTTP pool, all on the portal's loop.
+
+    Args:
+        settings: Where the server is and which key it takes. With neither key nor address
+            the built-in simulator is started.
+
+    Attributes:
+        settings: As given.
+        portal: The loop everything of this connection runs on.
+        simulated: True if the built-in simulator answers.
+        rate_limits: What the last response said of the server's limits.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.portal: Portal = portals.shared()
+        self.simulated = settings.simulated
+        self.rate_limits = RateLimits()
+        self._warned: set[str] = set()
+        self._base_url: str | None = None if self.simulated else settings.base_url
+        self._sdk: Mistral | None = None
+        self._http: httpx2.AsyncClient | None = None
+        self._lock = threading.Lock()
+        self.portal.on_close(self._close)
+
+    def __repr__(self) -> str:
+        where = "built-in simulator" if self.simulated else self.settings.base_url
+        return f"Connection({where}, model={self.settings.model!r})"
+
+    @property
+    def base_url(self) -> str:
+        """Address of the server, without ``/v1``; starts the simulator if that is it."""
+        with self._lock:
+            if self._base_url is None:
+                # The package's one import upwards: the simulator stands beside the floors.
+                from mistral_nb.simulator import shared_simulator
+
+                self._base_url = shared_simulator(self.settings.home / "simulator").url
+                _announce(
+                    "No MISTRAL_API_KEY: using the built-in simulator; replies are simulated."
+                )
+            return self._base_url
+
+    @property
+    def http(self) -> httpx2.AsyncClient:
+        """The HTTP pool that the SDK and the lean path share; use it on the portal only."""
+        if self._http is None:
+            limits = httpx2.Limits(
+                max_connections=self.settings.connections,
+                max_keepalive_connections=self.settings.connections,
+            )
+            timeout = httpx2.Timeout(self.settings.timeout, connect=self.settings.connect_timeout)
+            self._http = httpx2.AsyncClient(
+                limits=limits,
+                timeout=timeout,
+                follow_redirects=True,
+                event_hooks={"request": [self._on_request], "response": [self._on_response]},
+            )
+        return self._http
+
+    @property
+    def sdk(self) -> Mistral:
+        """The official SDK's client; call its ``*_async`` methods on the portal only."""
+        url = self.base_url
+        with self._lock:
+            if self._sdk is None:
+                from mistralai.client import Mistral
+
+                self._sdk = Mistral(
+                    api_key=self._key(),
+                    server_url=url,
+                    async_client=self.http,
+                    timeout_ms=round(self.settings.timeout * 1000),
+                )
+            return self._sdk
+
+    async def post(self, path: str, body: bytes) -> httpx2.Response:
+        """Send a JSON body by the lean path: the SDK's address and auth, a tenth of its CPU.
+
+        Args:
+            path: e.g. ``"/v1/chat/completions"``.
+            body: The JSON, encoded.
+
+        Returns:
+            The response, read, whatever its status.
+
+        Raises:
+            httpx2.HTTPError: The connection failed.
+        """
+        headers = {"content-type": "application/json", "accept": "application/json"}
+        if (key := self._key()) is not None:
+            headers["authorization"] = f"Bearer {key}"
+        headers["user-agent"] = _user_agent()
+        return await self.http.post(self.base_url + path, content=body, headers=headers)
+
+    def _key(self) -> str | None:
+        if self.simulated:
+            return SIMULATOR_KEY
+        return self.settings.api_key.get_secret_value() if self.settings.api_key else None
+
+    async def _on_request(self, request: httpx2.Request) -> None:
+        # The SDK sets one number for every phase; a dead address should fail sooner.
+        timeout = dict(request.extensions.get("timeout") or {})
+        timeout["connect"] = self.settings.connect_timeout
+        request.extensions["timeout"] = timeout
+
+    async def _on_response(self, response: httpx2.Response) -> None:
+        # Left in place, this header makes the SDK read a streamed body as JSON and fail.
+        retired = response.headers.pop(DEPRECATION_HEADER, None)
+        if retired is not None:
+            self._warn_deprecated(response.request, retired)
+        limits = _rate_limits(response.headers)
+        if limits is not None:
+            self.rate_limits = limits
+
+    def _warn_deprecated(self, request: httpx2.Request, retired: str) -> None:
+        try:
+            model = str(orjson.loads(request.content)["model"])
+        except (httpx2.RequestNotRead, orjson.JSONDecodeError, KeyError, TypeError):
+            model = "in use"
+        if model not in self._warned:
+            self._warned.add(model)
+            warnings.warn(
+                f"The model {model} is deprecated and will be retired on {retired}. "
+                "Choose another with model=... (mnb.connect or the call).",
+                ModelDeprecated,
+                stacklevel=2,
+            )
+
+    async def _close(self) -> None:
+        if self._http is not None:
+            await self._http.aclose()
+
+
+def explain(error: Exception, connection: Connection) -> MistralNbError:
+    """Turn an exception of the SDK or of HTTP into one of ours.
+
+    Args:
+        error: What was raised by a call through ``connection``.
+        connection: Names the server in the message.
+
+    Returns:
+        The exception to raise ``from error``; one of ours is returned as it is.
+    """
+    from mistralai.client.errors import MistralError
+
+    if isinstance(error, MistralNbError):
+        return error
+    if isinstance(error, MistralError):
+        return api_error(error.status_code, error.body, error.headers)
+    where = connection.base_url
+    if isinstance(error, httpx2.TimeoutException):
+        return ServerUnreachable(
+            f"{where} did not answer within {connection.settings.timeout:g} s "
+            f"({type(error).__name__}). Try again, or raise timeout= in mnb.connect."
+        )
+    if isinstance(error, httpx2.HTTPError):
+        return ServerUnreachable(
+            f"No connection to {where}: {error or type(error).__name__}. "
+            "Check server_url (or MISTRAL_SERVER_URL) and the network."
+        )
+    return MistralNbError(f"{type(error).__name__}: {error}")
+
+
+def api_error(status: int, body: str, headers: Mapping[str, str] | None = None) -> ApiError:
+    """Build the exception for a refusal.
+
+    Args:
+        status: HTTP status code.
+        body: Response body; Mistral's error JSON, or anything else.
+        headers: Response headers, for Retry-After.
+
+    Returns:
+        The matching subclass of ApiError.
+    """
+    message, code = _error_text(body)
+    kind: type[ApiError] = InvalidRequestError
+    advice = ""
+    if status in {401, 403}:
+        kind, advice = AuthenticationError, " Check api_key or MISTRAL_API_KEY."
+    elif status == 404:  # noqa: PLR2004 - HTTP's own numbers
+        kind = NotFoundError
+    elif status == 429:  # noqa: PLR2004
+        kind, advice = RateLimitError, " Wait, or send fewer requests at once."
+    elif status >= 500:  # noqa: PLR2004
+        kind, advice = ServerError, " The same request may work later."
+    return kind(
+        f"The server refused the request ({status}): {message}.{advice}",
+        status_code=status,
+        code=code,
+        retry_after=_retry_after(headers or {}),
+    )
+
+
+def _error_text(body: str) -> tuple[str, str | None]:
+    """Return the reason and code in an error body of any of the forms servers send."""
+    try:
+        data: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return (" ".join(body.split())[:300] or "no reason given"), None
+    if not isinstance(data, dict):
+        return str(data)[:300], None
+    if isinstance(data.get("error"), dict):  # OpenAI-like servers nest it
+        data = data["error"]
+    code = data.get("code")
+    detail = data.get("message") or data.get("detail") or data.get("error") or data
+    if isinstance(detail, dict) and "detail" in detail:
+        detail = detail["detail"]
+    if isinstance(detail, list):
+        detail = "; ".join(_detail_line(item) for item in detail)
+    return str(detail).rstrip(".")[:1000], None if code is None else str(code)
+
+
+def _detail_line(item: object) -> str:
+    if not isinstance(item, dict):
+        return str(item)
+    place = ".".join(str(part) for part in item.get("loc", ()) if part != "body")
+    return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds to wait as RFC 9110 section 10.2.3 gives them: a number or a date."""
+    value = headers.get("retry-after")
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except (TypeError, ValueError):
+        return None
+
+
+def _rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
+    def number(name: str) -> int | None:
+        value = headers.get(f"x-ratelimit-{name}", "")
+        return int(value) if value.isdigit() else None
+
+    found = RateLimits(
+        requests=number("limit-req-minute"),
+        requests_left=number("remaining-req-minute"),
+        tokens=number("limit-tokens-minute"),
+        tokens_left=number("remaining-tokens-minute"),
+        seen_at=time.time(),
+    )
+    values = (found.requests, found.requests_left, found.tokens, found.tokens_left)
+    return None if all(value is None for value in values) else found
+
+
+def _user_agent() -> str:
+    from mistralai.client._version import __version__
+
+    return f"mistral-client-python/{__version__}"
+
+
+def _announce(text: str) -> None:
+    """Tell the person once: in the cell, or on stderr where stdout may be a pipe."""
+    print(text, file=sys.stdout if portals.in_kernel() else sys.stderr)

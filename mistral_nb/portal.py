@@ -1,0 +1,259 @@
+"""The one event loop of the package, in its own thread, and the handles to work on it.
+
+A notebook's own loop is busy whenever a cell runs, so nothing of ours runs there. Work is
+started on the portal's loop and a :class:`Handle` is given back at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import signal
+import sys
+import threading
+from concurrent.futures import CancelledError as FutureCancelledError
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from anyio.from_thread import start_blocking_portal
+
+from mistral_nb.errors import WaitTimeout
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator, Iterator
+    from types import FrameType
+
+__all__ = ["Handle", "Portal", "in_kernel", "run", "shared"]
+
+T = TypeVar("T")
+CLOSE_LIMIT = 2.0
+"""Seconds the interpreter's exit may wait for the loop thread."""
+
+
+class Portal:
+    """An event loop in a thread of its own (anyio's blocking portal).
+
+    Args:
+        name: Name of the thread, as debuggers show it.
+    """
+
+    def __init__(self, name: str = "mistral-nb") -> None:
+        self._context = start_blocking_portal("asyncio", name=name)
+        self._portal = self._context.__enter__()
+        self.loop: asyncio.AbstractEventLoop = self._portal.call(_running_loop)
+        self._thread_id: int = self._portal.call(_thread_id)
+        self._closing: list[Callable[[], Awaitable[object]]] = []
+
+    def spawn(self, work: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
+        """Start a coroutine function on the loop, from any thread."""
+        return self._portal.start_task_soon(work, *args)
+
+    def call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
+        """Run a coroutine function on the loop and wait for its result.
+
+        Raises:
+            RuntimeError: Called on the loop's own thread, where it would wait for ever.
+        """
+        self.refuse_own_thread()
+        return self._portal.start_task_soon(work, *args).result()
+
+    def call_soon(self, function: Callable[..., object], *args: object) -> None:
+        """Run a plain function on the loop soon; harmless once the loop is closed."""
+        try:
+            self.loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
+
+    def on_close(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Have ``work`` awaited on the loop just before it stops."""
+        self._closing.append(work)
+
+    def refuse_own_thread(self) -> None:
+        """Raise RuntimeError on the loop's thread, where a blocking wait is a deadlock."""
+        if threading.get_ident() == self._thread_id:
+            raise RuntimeError(
+                "This would wait for the toolkit's own loop on that loop. "
+                "Inside a listener or tool, use 'await handle' instead of 'handle.result()'."
+            )
+
+    def close(self) -> None:
+        """Run the closing work, cancel what is left, and end the thread."""
+
+        async def finish() -> None:
+            for work in reversed(self._closing):
+                try:
+                    await asyncio.wait_for(work(), CLOSE_LIMIT)
+                except Exception:  # noqa: S110 - at exit nobody is left to tell
+                    pass
+
+        def close() -> None:
+            try:
+                self._portal.call(finish)
+                self._portal.call(self._portal.stop, True)
+            except RuntimeError:
+                return
+
+        # The wait has a limit: an exit must not hang on a thread that is stuck.
+        closer = threading.Thread(target=close, daemon=True)
+        closer.start()
+        closer.join(CLOSE_LIMIT)
+
+
+async def _running_loop() -> asyncio.AbstractEventLoop:
+    return asyncio.get_running_loop()
+
+
+async def _thread_id() -> int:
+    return threading.get_ident()
+
+
+_shared: tuple[int, Portal] | None = None
+_shared_lock = threading.Lock()
+
+
+def shared() -> Portal:
+    """Return the process's portal, started at first use (and again after a fork)."""
+    global _shared  # noqa: PLW0603 - one loop thread per process is the point
+    with _shared_lock:
+        if _shared is None or _shared[0] != os.getpid():
+            _shared = (os.getpid(), Portal())
+            atexit.register(_shared[1].close)
+        return _shared[1]
+
+
+def run(awaitable: Awaitable[T], timeout: float | None = None) -> T:
+    """Run a coroutine from a cell and return its result: no ``asyncio.run`` needed.
+
+    Args:
+        awaitable: A coroutine or other awaitable.
+        timeout: Longest wait in seconds; None waits until it ends or is interrupted.
+
+    Returns:
+        What the awaitable returns.
+
+    Raises:
+        WaitTimeout: It did not end in time; it is cancelled.
+    """
+
+    async def work() -> T:
+        return await awaitable
+
+    handle = Handle(shared(), work)
+    try:
+        return handle.result(timeout)
+    except BaseException:
+        handle.stop()
+        raise
+
+
+def in_kernel() -> bool:
+    """Return True in a Jupyter kernel (not in a plain IPython terminal)."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return getattr(shell, "kernel", None) is not None
+
+
+class Handle(Generic[T]):
+    """Work that goes on in the background; await it, wait for it, or ignore it.
+
+    Args:
+        portal: The loop the work runs on.
+        work: Coroutine function that does it.
+    """
+
+    def __init__(self, portal: Portal, work: Callable[[], Awaitable[T]]) -> None:
+        self._portal = portal
+        self._future: Future[T] = portal.spawn(work)
+
+    def done(self) -> bool:
+        """Return True once there is a result or an error."""
+        return self._future.done()
+
+    def stop(self) -> None:
+        """Ask the work to end now; callable from any thread, more than once."""
+        self._future.cancel()
+
+    def result(self, timeout: float | None = None) -> T:
+        """Wait for the result.
+
+        Args:
+            timeout: Longest wait in seconds; None waits until the end.
+
+        Returns:
+            The result.
+
+        Raises:
+            WaitTimeout: The time is up; the work itself goes on.
+        """
+        self._portal.refuse_own_thread()
+        try:
+            return self._wait(timeout)
+        except KeyboardInterrupt:
+            if not self._interrupted():
+                raise
+            return self._wait(CLOSE_LIMIT)
+
+    def _wait(self, timeout: float | None) -> T:
+        try:
+            return self._future.result(timeout)
+        except FutureCancelledError:
+            raise asyncio.CancelledError("The work was stopped.") from None
+        except TimeoutError as error:
+            if self._future.done():
+                raise
+            raise WaitTimeout(
+                f"Not finished after {timeout:g} s; it goes on. "
+                "Call result() again, await it, or stop() it."
+            ) from error
+
+    def _interrupted(self) -> bool:
+        """React to an interrupt of a waiting cell; True if a result will follow at once."""
+        return False
+
+    def __await__(self) -> Generator[Any, None, T]:
+        return self._await().__await__()
+
+    async def _await(self) -> T:
+        # Shielded: a cancelled waiter must not cancel work that others wait for too.
+        waiter = asyncio.shield(asyncio.wrap_future(self._future))
+        with _interrupts.offered_to(self):
+            return await waiter
+
+
+class _Interrupts:
+    """Offers the notebook's interrupt to awaited handles before the kernel sees it.
+
+    ipykernel turns SIGINT during an await into cancelling the whole cell. A handle that
+    can end cleanly (a stream) should instead return its partial result to that await.
+    """
+
+    def __init__(self) -> None:
+        self._handles: list[Handle[Any]] = []
+        self._kernel_handler: Any = None
+
+    @contextmanager
+    def offered_to(self, handle: Handle[Any]) -> Iterator[None]:
+        """Offer interrupts to ``handle`` inside the block (in a kernel's main thread)."""
+        if not in_kernel() or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        if not self._handles:
+            self._kernel_handler = signal.signal(signal.SIGINT, self._on_interrupt)
+        self._handles.append(handle)
+        try:
+            yield
+        finally:
+            self._handles.remove(handle)
+            if not self._handles:
+                signal.signal(signal.SIGINT, self._kernel_handler)
+
+    def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
+        taken = [handle._interrupted() for handle in self._handles]  # noqa: SLF001 - same idea
+        if not all(taken) and callable(self._kernel_handler):
+            self._kernel_handler(number, frame)
+
+
+_interrupts = _Interrupts()

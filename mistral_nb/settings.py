@@ -1,0 +1,137 @@
+"""Frozen settings from arguments, the environment and defaults; the key stays hidden."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import SecretStr
+
+from mistral_nb.errors import SettingsError
+
+__all__ = ["DEFAULT_MODEL", "Settings", "resolve"]
+
+DEFAULT_MODEL = "mistral-small-latest"
+LIVE_URL = "https://api.mistral.ai"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to reach a server and where to keep files.
+
+    Attributes:
+        api_key: The key, hidden in every repr; None means the built-in simulator, or a
+            server of your own that asks for none.
+        server_url: Base address without ``/v1``; None means Mistral's own, or the
+            simulator when there is no key either.
+        model: Model used when a call names none.
+        home: Folder for the ledger, histories and simulator files.
+        timeout: Longest silence of a server, in seconds, before a request has stalled.
+        connect_timeout: Longest wait for a connection, in seconds.
+        connections: Most connections kept open at once.
+    """
+
+    api_key: SecretStr | None
+    server_url: str | None
+    model: str
+    home: Path
+    timeout: float = 120.0
+    connect_timeout: float = 10.0
+    connections: int = 100
+
+    @property
+    def simulated(self) -> bool:
+        """True when no key and no server are set, so the simulator answers."""
+        return self.api_key is None and self.server_url is None
+
+    @property
+    def base_url(self) -> str:
+        """Address requests go to; the simulator's is known only once it runs."""
+        return self.server_url or LIVE_URL
+
+
+def resolve(
+    api_key: str | None = None,
+    server_url: str | None = None,
+    model: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Settings:
+    """Work out the settings: argument first, then environment, then default.
+
+    Args:
+        api_key: Mistral API key; else ``MISTRAL_API_KEY``, else a Colab or Kaggle secret
+            of that name.
+        server_url: Any server that speaks Mistral's API; else ``MISTRAL_SERVER_URL``.
+        model: Default model; else ``MISTRAL_MODEL``, else ``mistral-small-latest``.
+        home: Folder for local files; else ``MISTRAL_NB_HOME``, else the platform's user
+            data folder.
+        timeout: Longest silence of a server in seconds; default 120.
+
+    Returns:
+        Frozen settings.
+
+    Raises:
+        SettingsError: A value is malformed; the message names the setting.
+    """
+    env = os.environ
+    seconds = 120.0 if timeout is None else float(timeout)
+    if not seconds > 0:
+        raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+    folder = Path(home or env.get("MISTRAL_NB_HOME") or platformdirs.user_data_dir("mistral_nb"))
+    return Settings(
+        api_key=_clean_key(api_key or env.get("MISTRAL_API_KEY") or _notebook_secret()),
+        server_url=_clean_url(server_url or env.get("MISTRAL_SERVER_URL")),
+        model=model or env.get("MISTRAL_MODEL") or DEFAULT_MODEL,
+        home=folder.expanduser(),
+        timeout=seconds,
+    )
+
+
+def _clean_key(key: str | None) -> SecretStr | None:
+    """Strip a pasted key; refuse what no HTTP header can carry, without quoting it."""
+    key = (key or "").strip()
+    if not key:
+        return None
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError(
+            "The API key holds spaces, line breaks or characters that no key has. "
+            "Check api_key or MISTRAL_API_KEY: was something else pasted with it?"
+        )
+    return SecretStr(key)
+
+
+def _clean_url(url: str | None) -> str | None:
+    """Normalise a base address; the SDK adds ``/v1`` itself, so a pasted one is dropped."""
+    url = (url or "").strip()
+    if not url:
+        return None
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        valid = False
+    if not valid:
+        raise SettingsError(
+            f"server_url (or MISTRAL_SERVER_URL) must look like http://host:port, not {url!r}."
+        )
+    return url.rstrip("/").removesuffix("/v1")
+
+
+def _notebook_secret() -> str | None:
+    """Return the secret MISTRAL_API_KEY of Colab or Kaggle, where their modules exist."""
+    try:
+        from google.colab import userdata
+
+        return str(userdata.get("MISTRAL_API_KEY") or "") or None
+    except Exception:  # not on Colab, no such secret, or access to it denied
+        pass
+    try:
+        from kaggle_secrets import UserSecretsClient
+
+        return str(UserSecretsClient().get_secret("MISTRAL_API_KEY") or "") or None
+    except Exception:  # not on Kaggle, or no such secret
+        return None

@@ -1,0 +1,58 @@
+"""Fixtures: a clean home, a simulator of one's own, and connections to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_nb.client import Connection
+from mistral_nb.settings import resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from mistral_nb.simulator import Simulator
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+"""Recorded replies, the API's own description and real data, beside the checkout."""
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Point the toolkit at a fresh folder, with nobody's key in the environment."""
+    for name in ("MISTRAL_API_KEY", "MISTRAL_SERVER_URL", "MISTRAL_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    folder = tmp_path / "home"
+    monkeypatch.setenv("MISTRAL_NB_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def make_simulator(tmp_path: Path) -> Iterator[Callable[..., Simulator]]:
+    """Start simulators that are stopped when the test ends."""
+    from mistral_nb.simulator import start_simulator
+
+    started: list[Simulator] = []
+
+    def make(**options: object) -> Simulator:
+        options.setdefault("home", tmp_path / f"simulator-{len(started)}")
+        started.append(start_simulator(**options))
+        return started[-1]
+
+    yield make
+    for simulator in started:
+        simulator.stop()
+
+
+@pytest.fixture
+def simulator(make_simulator: Callable[..., Simulator]) -> Simulator:
+    """A fresh simulator on a port of its own."""
+    return make_simulator()
+
+
+@pytest.fixture
+def connection(simulator: Simulator) -> Connection:
+    """A connection to the test's own simulator."""
+    return Connection(resolve(api_key="test-key", server_url=simulator.url, timeout=20))
