@@ -14,7 +14,7 @@ import sys
 import threading
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -84,10 +84,8 @@ class Portal:
 
         async def finish() -> None:
             for work in reversed(self._closing):
-                try:
+                with suppress(Exception):  # at exit nobody is left to tell
                     await asyncio.wait_for(work(), CLOSE_LIMIT)
-                except Exception:  # noqa: S110 - at exit nobody is left to tell
-                    pass
 
         def close() -> None:
             try:

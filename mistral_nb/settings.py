@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -123,15 +124,20 @@ def _clean_url(url: str | None) -> str | None:
 
 def _notebook_secret() -> str | None:
     """Return the secret MISTRAL_API_KEY of Colab or Kaggle, where their modules exist."""
-    try:
-        from google.colab import userdata
+    for read in (_colab_secret, _kaggle_secret):
+        with suppress(Exception):  # not there, no such secret, or access to it denied
+            if key := read():
+                return key
+    return None
 
-        return str(userdata.get("MISTRAL_API_KEY") or "") or None
-    except Exception:  # not on Colab, no such secret, or access to it denied
-        pass
-    try:
-        from kaggle_secrets import UserSecretsClient
 
-        return str(UserSecretsClient().get_secret("MISTRAL_API_KEY") or "") or None
-    except Exception:  # not on Kaggle, or no such secret
-        return None
+def _colab_secret() -> str | None:
+    from google.colab import userdata
+
+    return str(userdata.get("MISTRAL_API_KEY") or "")
+
+
+def _kaggle_secret() -> str | None:
+    from kaggle_secrets import UserSecretsClient
+
+    return str(UserSecretsClient().get_secret("MISTRAL_API_KEY") or "")

@@ -1,0 +1,391 @@
+"""Records of what happens, and the bus that carries them to whoever listens.
+
+| event           | record        | when                                             |
+|-----------------|---------------|--------------------------------------------------|
+| `chat:start`    | ChatStart     | a stream was asked for                           |
+| `chat:chunk`    | ChatChunk     | a piece of text, thinking or a tool call arrived |
+| `chat:complete` | ChatComplete  | the reply is whole, or was stopped on purpose    |
+| `chat:error`    | ChatError     | the reply failed; what had come is in `partial`  |
+| `run:start`     | RunStart      | a labelling run began or was taken up again      |
+| `run:progress`  | RunProgress   | its counts changed                               |
+| `run:complete`  | RunComplete   | every row has its end                            |
+| `run:error`     | RunError      | the run cannot go on                             |
+
+Every request has one start and exactly one end (complete or error). Producers know no
+listener; each listener has a bounded buffer of its own, so a slow one harms nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+from collections import deque
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Self
+
+from mistral_nb.buffers import Buffer, Policy
+from mistral_nb.records import (
+    ChatChunk,
+    ChatComplete,
+    ChatError,
+    ChatStart,
+    Record,
+    RunComplete,
+    RunError,
+    RunProgress,
+    RunStart,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from mistral_nb.portal import Portal
+
+__all__ = [
+    "ChatChunk",
+    "ChatComplete",
+    "ChatError",
+    "ChatStart",
+    "EventBus",
+    "EventStream",
+    "Policy",
+    "Record",
+    "RunComplete",
+    "RunError",
+    "RunProgress",
+    "RunStart",
+    "Subscription",
+]
+
+BLOCK_LIMIT = 30.0
+"""Seconds a producer waits for a `block` listener before it is treated as `coalesce`."""
+
+log = logging.getLogger(__name__)
+
+
+class EventStream:
+    """Events as an iterator: ``async for`` on any loop, or a plain ``for`` in any thread.
+
+    It sees everything published since it was made. With a ``request_id`` it ends after
+    that request's last event; otherwise it goes on until closed.
+    """
+
+    def __init__(self, bus: EventBus, subscription: Subscription) -> None:
+        self._bus = bus
+        self._subscription = subscription
+        self._ready: deque[Record] = deque()
+        self._ended = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of records that wait to be taken."""
+        return len(self._ready) + len(self._subscription.buffer)
+
+    @property
+    def dropped(self) -> int:
+        """Number of records forgotten under ``drop_oldest``."""
+        return self._subscription.dropped
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._ended = True
+        self._bus.off(self._subscription)
+
+    def drain(self) -> list[Record]:
+        """Take what waits without waiting for more: records, oldest first."""
+        batch = [*self._ready, *self._subscription.buffer.drain()]
+        self._ready.clear()
+        if any(self._is_last(record) for record in batch):
+            self.close()
+        return batch
+
+    @property
+    def _over(self) -> bool:
+        return self._ended or self._subscription.buffer.closed
+
+    def _is_last(self, record: Record) -> bool:
+        return record.final and self._subscription.request_id == record.request_id
+
+    def _take(self) -> Record | None:
+        if not self._ready:
+            self._ready.extend(self._subscription.buffer.drain())
+        if not self._ready:
+            return None
+        record = self._ready.popleft()
+        if self._is_last(record):
+            self.close()
+        return record
+
+    def __aiter__(self) -> AsyncIterator[Record]:
+        return self
+
+    async def __anext__(self) -> Record:
+        while (record := self._take()) is None:
+            if self._over:
+                raise StopAsyncIteration
+            await self.wait()
+        return record
+
+    async def wait(self) -> None:
+        """Return as soon as something waits or the stream has ended."""
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        self._subscription.buffer.when_item(lambda: loop.call_soon_threadsafe(ready.set))
+        await ready.wait()
+
+    def __iter__(self) -> Iterator[Record]:
+        return self
+
+    def __next__(self) -> Record:
+        while (record := self._take()) is None:
+            if self._over:
+                raise StopIteration
+            ready = threading.Event()
+            self._subscription.buffer.when_item(ready.set)
+            ready.wait()
+        return record
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class Subscription:
+    """One listener's place on the bus: what it hears, and how far behind it is."""
+
+    def __init__(
+        self,
+        pattern: str,
+        request_id: str | None,
+        buffer: Buffer,
+        listener: Callable[..., object] | None = None,
+    ) -> None:
+        self.pattern = pattern
+        self.request_id = request_id
+        self.buffer = buffer
+        self.listener = listener
+        self.error: BaseException | None = None
+        self._reported = False
+
+    def __repr__(self) -> str:
+        return f"Subscription({self.pattern!r}, {self.waiting} waiting, {self.dropped} dropped)"
+
+    @property
+    def waiting(self) -> int:
+        """Number of records in its buffer."""
+        return len(self.buffer)
+
+    @property
+    def dropped(self) -> int:
+        """Number of records forgotten under ``drop_oldest``."""
+        return self.buffer.dropped
+
+    def hears(self, record: Record) -> bool:
+        """Return True if the record is meant for this listener."""
+        return self.request_id is None or self.request_id == record.request_id
+
+    def report(self, problem: str, error: BaseException | None = None) -> None:
+        """Log what is wrong with this listener, once."""
+        self.error = error
+        if not self._reported:
+            self._reported = True
+            name = getattr(self.listener, "__qualname__", repr(self.listener))
+            log.warning("Listener %s on %r %s", name, self.pattern, problem, exc_info=error)
+
+
+class EventBus:
+    """Carries records from producers on the portal's loop to listeners anywhere.
+
+    Args:
+        portal: The loop that producers publish on and asynchronous listeners run on.
+    """
+
+    def __init__(self, portal: Portal) -> None:
+        self._portal = portal
+        self._lock = threading.Lock()
+        self._subscriptions: list[Subscription] = []
+        self._by_name: dict[str, tuple[Subscription, ...]] = {}
+
+    def on(
+        self,
+        pattern: str,
+        listener: Callable[..., object],
+        *,
+        policy: Policy = "coalesce",
+        maxsize: int = 1000,
+        request_id: str | None = None,
+    ) -> Subscription:
+        """Call ``listener(record)`` for every matching event, in order.
+
+        A plain function runs in a thread of its own, a coroutine function on the portal's
+        loop. What it raises is logged once and harms nobody else.
+
+        Args:
+            pattern: Event name, or a shell-style pattern such as ``"chat:*"``.
+            listener: Function or coroutine function of one record.
+            policy: What to do when ``maxsize`` records wait for it.
+            maxsize: Records kept waiting at most (chunks are joined beyond that).
+            request_id: Hear only this request.
+
+        Returns:
+            The subscription, for :meth:`off` and for its counts.
+
+        Raises:
+            InputError: Unknown policy or a size below 1.
+        """
+        return self._listen(pattern, listener, policy, maxsize, request_id, limit=None)
+
+    def once(self, pattern: str, listener: Callable[..., object]) -> Subscription:
+        """Like :meth:`on`, for the first matching event only."""
+        return self._listen(pattern, listener, "coalesce", 1000, None, limit=1)
+
+    def off(self, listener: Subscription | Callable[..., object]) -> None:
+        """Stop calling a listener, given as its subscription or as the function itself."""
+        with self._lock:
+            leaving = [each for each in self._subscriptions if listener in (each, each.listener)]
+            self._subscriptions = [each for each in self._subscriptions if each not in leaving]
+            self._by_name.clear()
+        for each in leaving:
+            each.buffer.close()
+
+    def stream(
+        self,
+        pattern: str = "*",
+        *,
+        policy: Policy = "coalesce",
+        maxsize: int = 1000,
+        request_id: str | None = None,
+    ) -> EventStream:
+        """Return matching events as an iterator (``async for`` or ``for``).
+
+        Args:
+            pattern: Event name, or a shell-style pattern such as ``"chat:*"``.
+            policy: What to do when ``maxsize`` records wait.
+            maxsize: Records kept waiting at most.
+            request_id: Hear only this request, and end with it.
+
+        Returns:
+            An EventStream that hears everything from now on.
+        """
+        return self.primed_stream((), pattern, policy, maxsize, request_id)
+
+    def primed_stream(
+        self,
+        history: tuple[Record, ...],
+        pattern: str = "*",
+        policy: Policy = "coalesce",
+        maxsize: int = 1000,
+        request_id: str | None = None,
+    ) -> EventStream:
+        """Like :meth:`stream`, beginning with records of what happened before."""
+        subscription = Subscription(pattern, request_id, Buffer(policy, maxsize))
+        for record in history:
+            subscription.buffer.put(record)
+        self._add(subscription)
+        return EventStream(self, subscription)
+
+    def publish_nowait(self, record: Record) -> list[Subscription]:
+        """Hand a record to every listener without waiting; call it on the portal's loop.
+
+        Returns:
+            The ``block`` listeners that are full now; :meth:`publish` waits for them.
+        """
+        full = []
+        for subscription in self._listeners(record.name):
+            if subscription.hears(record):
+                subscription.buffer.put(record)
+                if subscription.buffer.policy == "block" and subscription.buffer.full():
+                    full.append(subscription)
+        return full
+
+    async def publish(self, record: Record) -> None:
+        """Hand a record to every listener; wait while a ``block`` listener is full."""
+        for subscription in self.publish_nowait(record):
+            await self._wait_for_room(subscription)
+
+    async def _wait_for_room(self, subscription: Subscription) -> None:
+        room = asyncio.Event()
+        subscription.buffer.when_room(lambda: self._portal.call_soon(room.set))
+        try:
+            await asyncio.wait_for(room.wait(), BLOCK_LIMIT)
+        except TimeoutError:
+            subscription.buffer.policy = "coalesce"
+            subscription.report(
+                f"took nothing for {BLOCK_LIMIT:g} s; chunks are joined for it from now on"
+            )
+
+    def _listeners(self, name: str) -> tuple[Subscription, ...]:
+        found = self._by_name.get(name)
+        if found is None:
+            with self._lock:
+                found = tuple(s for s in self._subscriptions if fnmatchcase(name, s.pattern))
+                self._by_name[name] = found
+        return found
+
+    def _add(self, subscription: Subscription) -> None:
+        with self._lock:
+            self._subscriptions.append(subscription)
+            self._by_name.clear()
+
+    def _listen(
+        self,
+        pattern: str,
+        listener: Callable[..., object],
+        policy: Policy,
+        maxsize: int,
+        request_id: str | None,
+        limit: int | None,
+    ) -> Subscription:
+        subscription = Subscription(pattern, request_id, Buffer(policy, maxsize), listener)
+        self._add(subscription)
+        if _is_async(listener):
+            self._portal.spawn(self._serve_async, subscription, limit)
+        else:
+            threading.Thread(
+                target=self._serve, args=(subscription, limit), daemon=True, name=f"on {pattern}"
+            ).start()
+        return subscription
+
+    def _serve(self, subscription: Subscription, limit: int | None) -> None:
+        """Call a plain listener, in its own thread, until it is taken off."""
+        assert subscription.listener is not None
+        for calls, record in enumerate(EventStream(self, subscription), start=1):
+            try:
+                subscription.listener(record)
+            except Exception as error:  # a listener must not end the stream it listens to
+                subscription.report("raised", error)
+            if calls == limit:
+                break
+
+    async def _serve_async(self, subscription: Subscription, limit: int | None) -> None:
+        """Await an asynchronous listener, on the portal's loop, until it is taken off."""
+        assert subscription.listener is not None
+        calls = 0
+        async for record in EventStream(self, subscription):
+            calls += 1
+            try:
+                awaitable: Any = subscription.listener(record)
+                await awaitable
+            except Exception as error:
+                subscription.report("raised", error)
+            if calls == limit:
+                break
+
+
+def _is_async(listener: Callable[..., object]) -> bool:
+    return inspect.iscoroutinefunction(listener) or inspect.iscoroutinefunction(
+        getattr(listener, "__call__", None)  # noqa: B004 - an object with an async __call__
+    )

@@ -1,0 +1,138 @@
+"""The records that the event bus carries: small, frozen, one class an event."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "ChatChunk",
+    "ChatComplete",
+    "ChatError",
+    "ChatStart",
+    "Record",
+    "RunComplete",
+    "RunError",
+    "RunProgress",
+    "RunStart",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Base of all events; ``name`` is what patterns match."""
+
+    name: ClassVar[str] = ""
+    final: ClassVar[bool] = False
+    """True for the one record that ends a request or run."""
+
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ChatStart(Record):
+    """A stream was asked for (``timestamp`` in seconds since the epoch)."""
+
+    name: ClassVar[str] = "chat:start"
+
+    model: str
+    timestamp: float
+
+
+@dataclass(frozen=True, slots=True)
+class ChatChunk(Record):
+    """One piece of a reply, or several joined for a slow listener.
+
+    Attributes:
+        content: Text; for a tool call, a piece of its JSON arguments; for references,
+            their ids joined by commas.
+        index: Number of the (first) piece within its reply, from 0.
+        kind: What the content is.
+        part: Which tool call a ``tool`` piece belongs to, from 0.
+        tool_name: Name of the tool, on its first piece.
+        tool_call_id: Id of the call, on its first piece.
+        count: How many pieces were joined into this record.
+    """
+
+    name: ClassVar[str] = "chat:chunk"
+
+    content: str
+    index: int
+    kind: Literal["text", "thinking", "tool", "reference"] = "text"
+    part: int = 0
+    tool_name: str = ""
+    tool_call_id: str = ""
+    count: int = 1
+
+    def __str__(self) -> str:
+        """Return the content, so that ``print(chunk, end="")`` does what one expects."""
+        return self.content
+
+
+@dataclass(frozen=True, slots=True)
+class ChatComplete(Record):
+    """A reply is whole, or was stopped on purpose (``finish_reason="stopped"``)."""
+
+    name: ClassVar[str] = "chat:complete"
+    final: ClassVar[bool] = True
+
+    text: str
+    usage: Any
+    finish_reason: str
+    reply: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatError(Record):
+    """A reply failed; ``partial`` is a Reply with what had arrived."""
+
+    name: ClassVar[str] = "chat:error"
+    final: ClassVar[bool] = True
+
+    error: Exception
+    partial: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart(Record):
+    """A labelling run began or was taken up again (``request_id`` is the run's name)."""
+
+    name: ClassVar[str] = "run:start"
+
+    counts: Mapping[str, int]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress(Record):
+    """A run's counts of rows by status changed."""
+
+    name: ClassVar[str] = "run:progress"
+
+    counts: Mapping[str, int]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunComplete(Record):
+    """Every row of a run has its end."""
+
+    name: ClassVar[str] = "run:complete"
+    final: ClassVar[bool] = True
+
+    counts: Mapping[str, int]
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RunError(Record):
+    """A run cannot go on; what was paid for is in the ledger."""
+
+    name: ClassVar[str] = "run:error"
+    final: ClassVar[bool] = True
+
+    error: Exception
+    counts: Mapping[str, int]
