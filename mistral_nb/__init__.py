@@ -1,1 +1,95 @@
-"""Mistral at home in JupyterLab: live streams, labelled DataFrames, agents."""
+"""Mistral at home in JupyterLab: replies stream live, DataFrames come back labelled.
+
+    import mistral_nb as mnb
+
+    reply = mnb.stream("Explain SSE in three lines")         # shows as it arrives
+    run = mnb.label(df, "Which topic? {text}", labels=["billing", "delivery"])
+    labelled = await run                                     # df with a `label` column
+
+Without a key everything runs on a built-in simulator. Importing this costs little: the
+SDK, pandas and widgets are imported when they are first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mistral_nb import errors
+    from mistral_nb.events import EventBus
+    from mistral_nb.labelling import Run
+    from mistral_nb.portal import run
+    from mistral_nb.session import Session, connect
+    from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "EventBus",
+    "Reply",
+    "Run",
+    "Session",
+    "StreamHandle",
+    "ToolCall",
+    "Usage",
+    "connect",
+    "errors",
+    "label",
+    "resume",
+    "run",
+    "runs",
+    "stream",
+]
+
+_HOMES = {
+    "EventBus": "events",
+    "Reply": "streaming",
+    "Run": "labelling",
+    "Session": "session",
+    "StreamHandle": "streaming",
+    "ToolCall": "streaming",
+    "Usage": "streaming",
+    "connect": "session",
+    "run": "portal",
+}
+
+
+def stream(messages: Any, **options: Any) -> StreamHandle:
+    """Ask the default session for a reply: see :meth:`mistral_nb.Session.stream`."""
+    return _session().stream(messages, **options)
+
+
+def label(df: pd.DataFrame, prompt: Any, **options: Any) -> Run:
+    """Label a table in the default session: see :meth:`mistral_nb.Session.label`."""
+    return _session().label(df, prompt, **options)
+
+
+def resume(name: str, **options: Any) -> Run:
+    """Go on with a labelling run: see :meth:`mistral_nb.Session.resume`."""
+    return _session().resume(name, **options)
+
+
+def runs() -> pd.DataFrame:
+    """Return all labelling runs: see :meth:`mistral_nb.Session.runs`."""
+    return _session().runs()
+
+
+def _session() -> Session:
+    from mistral_nb.session import default_session
+
+    return default_session()
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("mistral_nb.errors")
+    if name in _HOMES:
+        return getattr(import_module(f"mistral_nb.{_HOMES[name]}"), name)
+    raise AttributeError(f"module 'mistral_nb' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

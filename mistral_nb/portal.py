@@ -71,9 +71,13 @@ class Portal:
         """Have ``work`` awaited on the loop just before it stops."""
         self._closing.append(work)
 
+    def on_own_thread(self) -> bool:
+        """Return True on the loop's own thread."""
+        return threading.get_ident() == self._thread_id
+
     def refuse_own_thread(self) -> None:
         """Raise RuntimeError on the loop's thread, where a blocking wait is a deadlock."""
-        if threading.get_ident() == self._thread_id:
+        if self.on_own_thread():
             raise RuntimeError(
                 "This would wait for the toolkit's own loop on that loop. "
                 "Inside a listener or tool, use 'await handle' instead of 'handle.result()'."

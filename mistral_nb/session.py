@@ -1,0 +1,197 @@
+"""A session: one connection, one event bus, and the verbs that people use."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mistral_nb.client import Connection
+from mistral_nb.events import EventBus
+from mistral_nb.portal import in_kernel
+from mistral_nb.settings import Settings, resolve
+from mistral_nb.streaming import StreamHandle, start_stream
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    import pandas as pd
+
+    from mistral_nb.labelling import Run
+
+__all__ = ["Session", "connect", "default_session"]
+
+
+class Session:
+    """Everything one conversation with a server needs; made by :func:`connect`.
+
+    Args:
+        settings: Where the server is, which key and model to use, where files are kept.
+
+    Attributes:
+        connection: The SDK's client (``connection.sdk``), its loop and its rate limits.
+        events: The bus on which streams and runs publish what happens.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.connection = Connection(settings)
+        self.events = EventBus(self.connection.portal)
+
+    def __repr__(self) -> str:
+        return repr(self.connection).replace("Connection", "Session", 1)
+
+    @property
+    def settings(self) -> Settings:
+        """The frozen settings this session was made with."""
+        return self.connection.settings
+
+    def stream(
+        self,
+        messages: str | Sequence[Any],
+        *,
+        model: str | None = None,
+        system: str | None = None,
+        show: bool | None = None,
+        settle: bool = True,
+        **options: Any,
+    ) -> StreamHandle:
+        """Ask for a reply; it shows as it arrives, and the handle is there at once.
+
+        Args:
+            messages: A prompt, or messages (dicts, models of the SDK, earlier replies).
+            model: Model to ask; else the session's.
+            system: System prompt.
+            show: True shows it live (in a cell, or as text on stdout), False does not;
+                None shows it in notebooks and IPython only.
+            settle: Replace the live view by static output at the end (see README).
+            **options: Options of the SDK's `chat.stream`: temperature, max_tokens, tools,
+                response_format, random_seed, ...
+
+        Returns:
+            A handle: ``await`` it or call ``.result()`` for the Reply, iterate it for its
+            text, ``.stop()`` it, or ignore it.
+
+        Raises:
+            InputError: The prompt is empty, or an option is unknown.
+        """
+        handle = start_stream(
+            self.connection, self.events, messages, model=model, system=system, **options
+        )
+        if _interactive() if show is None else show:
+            from mistral_nb import widgets
+
+            widgets.show(handle, settle=settle)
+        return handle
+
+    def label(
+        self, df: pd.DataFrame, prompt: Any, *, show: bool | None = None, **options: Any
+    ) -> Run:
+        """Label every row of a table; see :func:`mistral_nb.labelling.start_run`.
+
+        Args:
+            df: Rows to label, shape (rows, columns).
+            prompt: Template with ``{column}`` places, or a function of a row.
+            show: True shows progress, False does not; None shows it in notebooks and
+                terminals.
+            **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ...
+
+        Returns:
+            The run: ``await`` it or call ``.result()`` for the labelled table.
+        """
+        from mistral_nb.labelling import start_run
+
+        return self._shown(
+            start_run(self.connection, self.events, df, prompt=prompt, **options), show
+        )
+
+    def resume(self, name: str, *, show: bool | None = None) -> Run:
+        """Go on with a run that a closed kernel or an interrupt left behind.
+
+        Args:
+            name: The run's name.
+            show: As for :meth:`label`.
+
+        Returns:
+            The run; rows that were paid for are not sent again.
+        """
+        from mistral_nb.labelling import resume
+
+        return self._shown(resume(self.connection, self.events, name), show)
+
+    def runs(self) -> pd.DataFrame:
+        """Return all labelling runs of this home folder, the latest first."""
+        from mistral_nb.labelling import list_runs
+
+        return list_runs(self.settings)
+
+    def _shown(self, run: Run, show: bool | None) -> Run:
+        if show is not False:
+            from mistral_nb.widgets import run_progress
+
+            run_progress.show(run, force=bool(show))
+        return run
+
+
+def connect(
+    api_key: str | None = None,
+    server_url: str | None = None,
+    model: str | None = None,
+    *,
+    home: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+) -> Session:
+    """Make a session, and make it the one that module-level calls use.
+
+    Args:
+        api_key: Mistral API key; else ``MISTRAL_API_KEY``, else a Colab or Kaggle secret;
+            with none of them and no ``server_url``, the built-in simulator answers.
+        server_url: Any server that speaks Mistral's API (vLLM, llama.cpp, a gateway); else
+            ``MISTRAL_SERVER_URL``, else Mistral's own.
+        model: Default model; else ``MISTRAL_MODEL``, else ``mistral-small-latest``.
+        home: Folder for the ledger and other local files; else ``MISTRAL_NB_HOME``, else
+            the platform's user data folder.
+        timeout: Longest silence of the server in seconds; default 120.
+
+    Returns:
+        The session.
+
+    Raises:
+        SettingsError: A setting is malformed; the message names it.
+    """
+    session = Session(resolve(api_key, server_url, model, home, timeout))
+    _default.set(session)
+    return session
+
+
+class _Default:
+    """The session behind ``mnb.stream`` and ``mnb.label``, made at first use."""
+
+    def __init__(self) -> None:
+        self._session: Session | None = None
+        self._lock = threading.Lock()
+
+    def set(self, session: Session) -> None:
+        with self._lock:
+            self._session = session
+
+    def get(self) -> Session:
+        with self._lock:
+            if self._session is None:
+                self._session = Session(resolve())
+            return self._session
+
+
+_default = _Default()
+
+
+def default_session() -> Session:
+    """Return the session that module-level calls use."""
+    return _default.get()
+
+
+def _interactive() -> bool:
+    if in_kernel():
+        return True
+    import builtins
+
+    return hasattr(builtins, "__IPYTHON__")

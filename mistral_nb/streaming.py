@@ -1,0 +1,347 @@
+"""Chat streams: one request becomes events on the bus and, at its end, a `Reply`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import time
+import uuid
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import httpx2
+import orjson
+
+from mistral_nb.client import api_error, explain
+from mistral_nb.errors import (
+    InputError,
+    MistralNbError,
+    StreamCut,
+    StreamError,
+    StreamMalformed,
+    StreamRefused,
+    StreamStalled,
+)
+from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart, EventStream, Record
+from mistral_nb.portal import Handle, in_kernel
+from mistral_nb.replies import Reply, ReplyBuilder, ToolCall, Usage, WrongShapeError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Sequence
+
+    from mistral_nb.client import Connection
+    from mistral_nb.events import EventBus
+
+__all__ = ["Reply", "StreamHandle", "ToolCall", "Usage", "start_stream"]
+
+CLOSE_LIMIT = 1.0
+"""Seconds that closing a response may take when a stream is stopped."""
+
+
+def start_stream(
+    connection: Connection,
+    bus: EventBus,
+    messages: str | Sequence[Any],
+    *,
+    model: str | None = None,
+    system: str | None = None,
+    **options: Any,
+) -> StreamHandle:
+    """Ask for a reply and begin to receive it at once, in the background.
+
+    Args:
+        connection: The server to ask.
+        bus: Where the stream's events are published.
+        messages: A prompt, or messages (dicts, models of the SDK, earlier replies).
+        model: Model to ask; else the connection's default.
+        system: System prompt, put before the messages.
+        **options: Options of `chat.stream` in the SDK: temperature, max_tokens, tools,
+            response_format (or a pydantic model in its place), random_seed, ...
+
+    Returns:
+        A handle to await, iterate, stop or ignore.
+
+    Raises:
+        InputError: The prompt is empty, or an option is unknown.
+    """
+    request = {
+        "model": model or connection.settings.model,
+        "messages": _messages(messages, system),
+        **_checked(options),
+    }
+    return StreamHandle(connection, bus, request)
+
+
+class StreamHandle(Handle[Reply]):
+    """A reply that is arriving: await it, iterate it, stop it, or read ``text`` so far.
+
+    Args:
+        connection: The server to ask.
+        bus: Where events are published.
+        request: Arguments of the SDK's `chat.stream_async`.
+
+    Attributes:
+        request_id: Our id of the request, in every one of its events.
+        bus: Where its events are published.
+    """
+
+    def __init__(self, connection: Connection, bus: EventBus, request: dict[str, Any]) -> None:
+        self.request_id = f"chat-{uuid.uuid4().hex[:12]}"
+        self.bus = bus
+        self.shown_in: object = None
+        self._connection = connection
+        self._request = request
+        self._builder = ReplyBuilder(request["model"])
+        self._started = time.time()
+        self._clock = time.perf_counter()
+        self._end: Record | None = None
+        self._scope: anyio.CancelScope | None = None
+        self._stopped = False
+        super().__init__(connection.portal, self._work)
+
+    def __repr__(self) -> str:
+        state = "stopped" if self._stopped else "done" if self.done() else "streaming"
+        return f"StreamHandle({self.model}, {state}, {len(self.text)} characters)"
+
+    @property
+    def model(self) -> str:
+        """Model asked for, or the one that the server says it is."""
+        return self._builder.model
+
+    @property
+    def text(self) -> str:
+        """Answer so far."""
+        return self._builder.text
+
+    @property
+    def thinking(self) -> str:
+        """Thinking so far."""
+        return self._builder.thinking
+
+    def stop(self) -> None:
+        """End the stream now and keep what has come; callable from any thread, also twice."""
+        self._stopped = True
+        self._portal.call_soon(self._cancel)
+
+    def _cancel(self) -> None:
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def retry(self) -> StreamHandle:
+        """Send the same request again.
+
+        Returns:
+            A new handle with an id of its own.
+        """
+        return StreamHandle(self._connection, self.bus, self._request)
+
+    def events(self) -> EventStream:
+        """Return this stream's events from its start on, however late one asks.
+
+        What has come already is told in joined chunks. The iterator ends with the stream.
+        """
+        if self._portal.on_own_thread():
+            return self._events()
+
+        async def on_loop() -> EventStream:
+            return self._events()
+
+        return self._portal.call(on_loop)
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield pieces of the answer as they arrive; raise its error at the end."""
+        self._portal.refuse_own_thread()
+        events = self.events()
+        try:
+            for event in events:
+                if text := _answer_text(event):
+                    yield text
+            self._raise_error()
+        except KeyboardInterrupt:
+            if not self._interrupted():
+                raise
+        finally:
+            events.close()
+
+    async def __aiter__(self) -> AsyncIterator[str]:
+        """Yield pieces of the answer as they arrive; raise its error at the end."""
+        with self.events() as events:
+            async for event in events:
+                if text := _answer_text(event):
+                    yield text
+        self._raise_error()
+
+    def _raise_error(self) -> None:
+        if isinstance(self._end, ChatError):
+            raise self._end.error
+
+    def _interrupted(self) -> bool:
+        self.stop()
+        return in_kernel()
+
+    def _events(self) -> EventStream:
+        """Snapshot and subscribe in one step of the loop, so that nothing is missed."""
+        history: list[Record] = [self._start_record()]
+        history += [
+            ChatChunk(self.request_id, piece.content, 0, *_chunk_fields(piece))
+            for piece in self._builder.pieces()
+        ]
+        if self._end is not None:
+            history.append(self._end)
+        return self.bus.primed_stream(tuple(history), "chat:*", request_id=self.request_id)
+
+    def _start_record(self) -> ChatStart:
+        return ChatStart(self.request_id, self._request["model"], self._started)
+
+    async def _work(self) -> Reply:
+        await self.bus.publish(self._start_record())
+        try:
+            with anyio.CancelScope() as self._scope:
+                if self._stopped:  # before it began
+                    self._scope.cancel()
+                await self._receive()
+            finish = "stopped" if self._scope.cancelled_caught else self._builder.finish_reason
+            reply = self._reply(finish)
+            self._end = ChatComplete(self.request_id, reply.text, reply.usage, str(finish), reply)
+        except Exception as error:
+            self._end = ChatError(self.request_id, error, self._reply(None))
+            raise
+        finally:
+            if self._end is None:  # the loop is closing
+                stopped = MistralNbError("The kernel ended while the reply was arriving.")
+                self._end = ChatError(self.request_id, stopped, self._reply(None))
+            self.bus.publish_nowait(self._end)
+        return reply
+
+    async def _receive(self) -> None:
+        """Send the request and take in the stream to its proper end."""
+        try:
+            stream = await self._connection.sdk.chat.stream_async(**self._request)
+        except Exception as error:
+            raise self._explained(error) from error
+        # Read here, not by the SDK: it builds a pydantic class anew for every chunk, ten
+        # times the CPU of all of this.
+        response = stream.response
+        try:
+            async for event in httpx2.EventSource(response):
+                if event.data == "[DONE]":
+                    break
+                await self._take(event.data)
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            raise self._broken(error) from error
+        finally:
+            with anyio.move_on_after(CLOSE_LIMIT, shield=True):
+                await response.aclose()
+        if self._builder.finish_reason is None:
+            raise StreamCut(
+                f"The reply ended without a finish reason after {self._builder.chunks} chunks: "
+                "it is cut. Its text so far is in error.partial; ask again with handle.retry().",
+                partial=self._reply(None),
+            )
+
+    async def _take(self, data: str) -> None:
+        try:
+            chunk: Any = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise self._malformed(f"not JSON ({error})", data) from error
+        if not isinstance(chunk, dict):
+            raise self._malformed("not an object", data)
+        if "error" in chunk or str(chunk.get("object", "")).lower() == "error":
+            raise self._refused(chunk)
+        index = self._builder.chunks
+        try:
+            pieces = self._builder.add(chunk)
+        except WrongShapeError as error:
+            raise self._malformed(str(error), data) from error
+        for piece in pieces:
+            await self.bus.publish(
+                ChatChunk(self.request_id, piece.content, index, *_chunk_fields(piece))
+            )
+
+    def _reply(self, finish_reason: str | None) -> Reply:
+        seconds = time.perf_counter() - self._clock
+        return self._builder.build(seconds, finish_reason, self.shown_in)
+
+    def _explained(self, error: Exception) -> Exception:
+        """Explain why no stream began."""
+        if isinstance(error, httpx2.ReadTimeout):
+            return self._broken(error)
+        if type(error).__name__ == "ValidationError":  # pydantic's, of the request's models
+            return InputError(f"The request does not fit the API: {error}")
+        return explain(error, self._connection)
+
+    def _broken(self, error: Exception) -> StreamError:
+        if isinstance(error, httpx2.TimeoutException):
+            return StreamStalled(
+                f"Nothing arrived for {self._connection.settings.timeout:g} s (setting: timeout). "
+                "The text so far is in error.partial; ask again with handle.retry().",
+                partial=self._reply(None),
+            )
+        return StreamCut(
+            f"The connection broke after {self._builder.chunks} chunks: "
+            f"{error or type(error).__name__}. "
+            "The text so far is in error.partial; ask again with handle.retry().",
+            partial=self._reply(None),
+        )
+
+    def _malformed(self, why: str, data: str) -> StreamMalformed:
+        return StreamMalformed(
+            f"Chunk {self._builder.chunks} of the reply is {why}: {data[:80]!r}. "
+            "The text so far is in error.partial; ask again with handle.retry().",
+            partial=self._reply(None),
+        )
+
+    def _refused(self, chunk: dict[str, Any]) -> StreamRefused:
+        status = chunk.get("raw_status_code") or 500
+        reason = api_error(int(status), orjson.dumps(chunk).decode())
+        return StreamRefused(
+            f"The server broke off the reply. {reason} The text so far is in error.partial.",
+            partial=self._reply(None),
+        )
+
+
+def _chunk_fields(piece: Any) -> tuple[Any, ...]:
+    return piece.kind, piece.part, piece.tool_name, piece.tool_call_id
+
+
+def _answer_text(event: Record) -> str:
+    return event.content if isinstance(event, ChatChunk) and event.kind == "text" else ""
+
+
+def _messages(messages: str | Sequence[Any], system: str | None) -> list[Any]:
+    if isinstance(messages, str):
+        if not messages.strip():
+            raise InputError("The prompt is empty: pass some text or a list of messages.")
+        messages = [{"role": "user", "content": messages}]
+    if isinstance(messages, dict | Reply) or not messages:
+        raise InputError(
+            "messages must be a prompt or a list of messages like "
+            '[{"role": "user", "content": "..."}], and not empty.'
+        )
+    listed = [each.as_message() if isinstance(each, Reply) else each for each in messages]
+    return [{"role": "system", "content": system}, *listed] if system else listed
+
+
+@cache
+def _known_options() -> frozenset[str]:
+    from mistralai.client.chat import Chat
+
+    ours = {"self", "model", "messages", "stream"}
+    return frozenset(inspect.signature(Chat.stream_async).parameters) - ours
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that the SDK does not know; turn a pydantic model into its format."""
+    for name in options:
+        if name not in _known_options():
+            near = difflib.get_close_matches(name, _known_options(), n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(f"{name} is no option of a chat stream.{hint}")
+    if (options.get("n") or 1) != 1:
+        raise InputError("n must be 1: a stream shows one reply. Start several streams instead.")
+    if inspect.isclass(options.get("response_format")):
+        from mistralai.extra import response_format_from_pydantic_model
+
+        options["response_format"] = response_format_from_pydantic_model(options["response_format"])
+    return options
