@@ -1,0 +1,52 @@
+# What a person types here. Each target first makes what it needs; a second run is quick.
+.DEFAULT_GOAL := help
+.PHONY: help demo lab test lint faults bench lock pictures system clean
+.DELETE_ON_ERROR:
+
+BIN := .venv/bin
+INPUTS := pyproject.toml requirements.lock scripts/setup
+# Tests, lessons and benchmarks never reach a live server or a person's own files.
+SAFE := env -u MISTRAL_API_KEY -u MISTRAL_SERVER_URL -u MISTRAL_MODEL -u MISTRAL_NB_HOME
+
+help:  ## say what there is
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' Makefile
+
+demo: .venv/.core  ## label a small data set and stream a reply, without a key or a network
+	@$(BIN)/mistral-nb demo
+
+lab: .venv/.full  ## open the lessons in JupyterLab
+	@$(BIN)/mistral-nb lab
+
+test: lint system  ## run every check and test, in a real browser as well
+	$(SAFE) $(BIN)/python -m pytest
+	$(SAFE) $(BIN)/python -m pytest --nbmake notebooks
+
+lint: .venv/.full  ## check style, types and the floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+faults: .venv/.full  ## only the kills, cuts and storms
+	$(SAFE) $(BIN)/python -m pytest tests/faults
+
+bench: .venv/.full  ## measure what the README claims, side by side
+	@$(SAFE) $(BIN)/python benchmarks/run.py
+
+lock: .venv/.core  ## resolve every version anew into requirements.lock
+	$(BIN)/python scripts/lock.py
+
+pictures: .venv/.full system  ## take the README's pictures in a real JupyterLab
+	$(SAFE) $(BIN)/python scripts/pictures.py
+
+clean:  ## remove .venv and every cache
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+system: .venv/.full
+	@scripts/setup system
+
+.venv/.core: $(INPUTS)
+	@scripts/setup core
+
+.venv/.full: $(INPUTS)
+	@scripts/setup full
