@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mistral_nb import errors
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import Run
-    from mistral_nb.portal import run
+    from mistral_nb.portal import allow_nested_run, run
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
 
@@ -35,6 +35,7 @@ __all__ = [
     "StreamHandle",
     "ToolCall",
     "Usage",
+    "allow_nested_run",
     "connect",
     "errors",
     "label",
@@ -52,6 +53,7 @@ _HOMES = {
     "StreamHandle": "streaming",
     "ToolCall": "streaming",
     "Usage": "streaming",
+    "allow_nested_run": "portal",
     "connect": "session",
     "run": "portal",
 }
@@ -81,6 +83,13 @@ def _session() -> Session:
     from mistral_nb.session import default_session
 
     return default_session()
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Register the magics: ``%load_ext mistral_nb``, then ``%%mistral`` and ``%mistral``."""
+    from mistral_nb.magics import register
+
+    register(ipython)
 
 
 def __getattr__(name: str) -> Any:

@@ -71,6 +71,7 @@ class Buffer:
         return len(self._items)
 
     def full(self) -> bool:
+        """Return True when one more record would be over the bound."""
         return len(self._items) >= self.maxsize
 
     def put(self, record: Record) -> None:

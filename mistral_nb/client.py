@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.portal import Portal
     from mistral_nb.settings import Settings
+    from mistral_nb.simulator import Simulator
 
 __all__ = ["Connection", "ModelDeprecated", "RateLimits", "api_error", "explain"]
 
@@ -72,7 +73,9 @@ class Connection:
     Attributes:
         settings: As given.
         portal: The loop everything of this connection runs on.
+        base_url: Address of the server, without ``/v1``.
         simulated: True if the built-in simulator answers.
+        simulator: The built-in simulator, where it answers.
         rate_limits: What the last response said of the server's limits.
     """
 
@@ -82,29 +85,24 @@ class Connection:
         self.simulated = settings.simulated
         self.rate_limits = RateLimits()
         self._warned: set[str] = set()
-        self._base_url: str | None = None if self.simulated else settings.base_url
         self._sdk: Mistral | None = None
         self._http: httpx2.AsyncClient | None = None
         self._lock = threading.Lock()
+        self.simulator = self._start_simulator() if self.simulated else None
+        self.base_url: str = self.simulator.url if self.simulator else settings.base_url
         self.portal.on_close(self._close)
 
     def __repr__(self) -> str:
         where = "built-in simulator" if self.simulated else self.settings.base_url
         return f"Connection({where}, model={self.settings.model!r})"
 
-    @property
-    def base_url(self) -> str:
-        """Address of the server, without ``/v1``; starts the simulator if that is it."""
-        with self._lock:
-            if self._base_url is None:
-                # The package's one import upwards: the simulator stands beside the floors.
-                from mistral_nb.simulator import shared_simulator
+    def _start_simulator(self) -> Simulator:
+        # The package's one import upwards: the simulator stands beside the floors.
+        from mistral_nb.simulator import shared_simulator
 
-                self._base_url = shared_simulator(self.settings.home / "simulator").url
-                _announce(
-                    "No MISTRAL_API_KEY: using the built-in simulator; replies are simulated."
-                )
-            return self._base_url
+        simulator = shared_simulator(self.settings.home / "simulator")
+        _announce("No MISTRAL_API_KEY: using the built-in simulator; replies are simulated.")
+        return simulator
 
     @property
     def http(self) -> httpx2.AsyncClient:
@@ -126,14 +124,13 @@ class Connection:
     @property
     def sdk(self) -> Mistral:
         """The official SDK's client; call its ``*_async`` methods on the portal only."""
-        url = self.base_url
         with self._lock:
             if self._sdk is None:
                 from mistralai.client import Mistral
 
                 self._sdk = Mistral(
                     api_key=self._key(),
-                    server_url=url,
+                    server_url=self.base_url,
                     async_client=self.http,
                     timeout_ms=round(self.settings.timeout * 1000),
                 )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator
     from types import FrameType
 
-__all__ = ["Handle", "Portal", "in_kernel", "run", "shared"]
+__all__ = ["Handle", "Portal", "allow_nested_run", "in_kernel", "run", "shared"]
 
 T = TypeVar("T")
 CLOSE_LIMIT = 2.0
@@ -149,6 +149,18 @@ def run(awaitable: Awaitable[T], timeout: float | None = None) -> T:
     except BaseException:
         handle.stop()
         raise
+
+
+def allow_nested_run() -> None:
+    """Let textbook code with ``asyncio.run(...)`` work unchanged in a notebook cell.
+
+    It patches asyncio (nest-asyncio2, the kept fork) so that a running loop can run again
+    inside itself. Prefer ``await`` at the top of a cell, or :func:`run`: while a nested
+    loop runs, the kernel answers nothing else.
+    """
+    import nest_asyncio2
+
+    nest_asyncio2.apply()
 
 
 def in_kernel() -> bool:

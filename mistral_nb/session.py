@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from mistral_nb.client import Connection
+from mistral_nb import portal
+from mistral_nb.client import Connection, explain
 from mistral_nb.events import EventBus
-from mistral_nb.portal import in_kernel
 from mistral_nb.settings import Settings, resolve
 from mistral_nb.streaming import StreamHandle, start_stream
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mistral_nb.events import ChatComplete
     from mistral_nb.labelling import Run
+    from mistral_nb.replies import Usage
 
 __all__ = ["Session", "connect", "default_session"]
 
@@ -36,6 +38,12 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self.connection = Connection(settings)
         self.events = EventBus(self.connection.portal)
+        self._usage: dict[str, list[Usage]] = {}
+        self.events.on("chat:complete", self._count_usage)
+
+    async def _count_usage(self, event: ChatComplete) -> None:
+        if event.usage is not None:
+            self._usage.setdefault(event.reply.model, []).append(event.usage)
 
     def __repr__(self) -> str:
         return repr(self.connection).replace("Connection", "Session", 1)
@@ -124,6 +132,48 @@ class Session:
 
         return list_runs(self.settings)
 
+    def usage(self) -> pd.DataFrame:
+        """Return tokens streamed in this session, one row a model."""
+        import pandas as pd
+
+        fields = ["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"]
+        rows = {
+            model: {"replies": len(used)}
+            | {field: sum(getattr(usage, field) for usage in used) for field in fields}
+            for model, used in self._usage.items()
+        }
+        table = pd.DataFrame.from_dict(rows, orient="index", columns=["replies", *fields])
+        return table.rename_axis("model")
+
+    def models(self) -> pd.DataFrame:
+        """Return the models the server offers, one row each, with what they can do.
+
+        Raises:
+            ApiError: The server refused, e.g. AuthenticationError.
+            ServerUnreachable: No server answered.
+        """
+        import pandas as pd
+
+        async def listed() -> Any:
+            try:
+                return await self.connection.sdk.models.list_async()
+            except Exception as error:
+                raise explain(error, self.connection) from error
+
+        rows = [model.model_dump(mode="json") for model in portal.run(listed()).data or ()]
+        table = pd.DataFrame(
+            [
+                {
+                    "model": row["id"],
+                    "context": row.get("max_context_length"),
+                    "can": ", ".join(k for k, able in row["capabilities"].items() if able),
+                }
+                for row in rows
+            ],
+            columns=["model", "context", "can"],
+        )
+        return table.drop_duplicates("model").set_index("model")
+
     def _shown(self, run: Run, show: bool | None) -> Run:
         if show is not False:
             from mistral_nb.widgets import run_progress
@@ -190,7 +240,7 @@ def default_session() -> Session:
 
 
 def _interactive() -> bool:
-    if in_kernel():
+    if portal.in_kernel():
         return True
     import builtins
 

@@ -1,0 +1,193 @@
+"""The connection: its hooks, its hidden key, and what its errors say."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+
+from mistral_nb import errors
+from mistral_nb.client import Connection, ModelDeprecated, api_error, explain
+from mistral_nb.events import EventBus
+from mistral_nb.settings import resolve
+from mistral_nb.streaming import start_stream
+from tests.replay import Replay, delta, sse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mistral_nb.simulator import Simulator
+
+KEY = "s3cret-Key-0123456789"
+
+
+@pytest.fixture
+def replay() -> Iterator[Replay]:
+    server = Replay()
+    server.pieces = sse(delta("hi", "stop"), "[DONE]")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def linked(replay: Replay) -> Connection:
+    return Connection(resolve(api_key=KEY, server_url=replay.url, timeout=5))
+
+
+def text_of(connection: Connection) -> str:
+    return start_stream(connection, EventBus(connection.portal), "hi").result(10).text
+
+
+def test_the_deprecation_header_does_not_break_a_stream(
+    replay: Replay, linked: Connection
+) -> None:
+    """A stream with the header that trips the SDK arrives, and one warning names the model."""
+    replay.headers = {"x-model-deprecation-timestamp": "2026-12-01T00:00:00Z"}
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert text_of(linked) == text_of(linked) == "hi"
+    told = [str(w.message) for w in seen if w.category is ModelDeprecated]
+    assert len(told) == 1
+    assert "mistral-small-latest" in told[0]
+    assert "2026-12-01" in told[0]
+
+
+def test_rate_limit_headers_are_recorded(replay: Replay, linked: Connection) -> None:
+    """What the last response said of the limits can be read on the connection."""
+    assert linked.rate_limits.requests is None
+    replay.headers = {
+        "x-ratelimit-limit-req-minute": "60", "x-ratelimit-remaining-req-minute": "59",
+        "x-ratelimit-limit-tokens-minute": "5000", "x-ratelimit-remaining-tokens-minute": "4990",
+    }  # fmt: skip
+    text_of(linked)
+    limits = linked.rate_limits
+    assert (limits.requests, limits.requests_left) == (60, 59)
+    assert (limits.tokens, limits.tokens_left) == (5000, 4990)
+
+
+def test_the_key_is_in_no_repr_and_no_error(replay: Replay, linked: Connection) -> None:
+    """Connection, handle and every error in the chain are free of the key."""
+    assert KEY not in repr(linked) + repr(linked.settings)
+    replay.status, replay.pieces = 401, [b'{"detail": "Unauthorized"}']
+    handle = start_stream(linked, EventBus(linked.portal), "hi")
+    with pytest.raises(errors.AuthenticationError) as caught:
+        handle.result(10)
+    told, error = repr(handle), caught.value
+    while error is not None:
+        told += repr(error) + str(error) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+    assert KEY not in told
+
+
+def test_the_lean_path_is_authorised_as_the_sdk_is(replay: Replay, linked: Connection) -> None:
+    """The lean path sends the SDK's key and user agent."""
+    text_of(linked)
+
+    async def post() -> httpx2.Response:
+        return await linked.post("/v1/chat/completions", b'{"a": 1}')
+
+    assert linked.portal.call(post).status_code == 200
+    by_sdk, lean = replay.request_headers
+    assert lean["authorization"] == by_sdk["authorization"] == f"Bearer {KEY}"
+    assert lean["user-agent"] == by_sdk["user-agent"]
+    assert replay.requests[1] == {"a": 1}
+
+
+def test_one_sdk_client_for_all_threads(linked: Connection) -> None:
+    """The SDK's client is built once."""
+
+    async def many() -> list[Any]:
+        return await asyncio.gather(*(asyncio.to_thread(lambda: linked.sdk) for _ in range(8)))
+
+    assert len(set(map(id, asyncio.run(many())))) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "words", "code"),
+    [
+        ({"object": "error", "message": "Invalid model: x", "code": "1500"}, "Invalid model: x", "1500"),
+        ({"detail": "Not Found"}, "Not Found", None),
+        ({"detail": [{"loc": ["body", "a", 0], "msg": "bad"}]}, "a.0: bad", None),
+        ({"message": {"detail": [{"loc": ["body"], "msg": "bad"}]}}, "bad", None),
+        ({"error": {"message": "llama.cpp says no", "code": 400}}, "llama.cpp says no", "400"),
+        ("just a string", "just a string", None),
+    ],
+)  # fmt: skip
+def test_every_form_of_error_body_is_read(body: Any, words: str, code: str | None) -> None:
+    """The reason is found in Mistral's, FastAPI's and other servers' bodies."""
+    error = api_error(400, json.dumps(body))
+    assert words in str(error)
+    assert error.code == code
+
+
+def test_error_bodies_that_are_no_json() -> None:
+    """HTML from a proxy is cut to a line; an empty body says so."""
+    assert "<html> Bad gateway" in str(api_error(502, "<html>\n Bad gateway" + "x" * 9999))
+    assert len(str(api_error(502, "x" * 9999))) < 500
+    assert "no reason given" in str(api_error(500, ""))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("3", 3), ("-1", 0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)]
+)
+def test_retry_after_as_number_or_date(value: str, seconds: float | None) -> None:
+    """RFC 9110 allows seconds or a date; nonsense counts as absent."""
+    assert api_error(429, "{}", {"retry-after": value}).retry_after == seconds
+
+
+def test_our_own_errors_are_not_wrapped_twice(linked: Connection) -> None:
+    """explain() leaves one of ours as it is."""
+    error = errors.RunError("x")
+    assert explain(error, linked) is error
+
+
+def test_a_wrong_key_at_the_simulator(simulator: Simulator) -> None:
+    """A key the server does not know is an AuthenticationError that names the variable."""
+    linked = Connection(resolve(api_key="wrong-key", server_url=simulator.url))
+    with pytest.raises(errors.AuthenticationError, match="MISTRAL_API_KEY"):
+        text_of(linked)
+
+
+def test_an_unknown_model_at_the_simulator(connection: Connection) -> None:
+    """An unknown model is an InvalidRequestError with the server's reason."""
+    handle = start_stream(connection, EventBus(connection.portal), "hi", model="mistral-huge")
+    with pytest.raises(errors.InvalidRequestError, match="mistral-huge"):
+        handle.result(10)
+
+
+def test_without_a_key_the_simulator_answers_and_says_so_once(home: Path) -> None:
+    """A fresh process with no key gets a reply, one announcement, and exits by itself."""
+    code = (
+        "import mistral_nb as mnb\n"
+        "print(bool(mnb.stream('Say hello', show=False).result(20).text))\n"
+        "print(bool(mnb.stream('Say hello', show=False).result(20).text))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "True\nTrue\n"
+    assert done.stderr == (
+        "No MISTRAL_API_KEY: using the built-in simulator; replies are simulated.\n"
+    )
+    assert (home / "simulator").is_dir()
+
+
+def test_importing_costs_no_heavy_module() -> None:
+    """import mistral_nb brings in neither pandas nor the SDK nor the widgets."""
+    code = (
+        "import sys, mistral_nb\n"
+        "heavy = {'pandas', 'numpy', 'mistralai', 'anywidget', 'ipywidgets', 'IPython', "
+        "'starlette', 'uvicorn', 'mistral_common', 'httpx2'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout == "[]\n"
