@@ -1,0 +1,194 @@
+"""The web app: routes, the key check, and the faults and limits around them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import asdict
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from mistral_nb.simulator import files, jobs, tokens
+from mistral_nb.simulator.catalogue import all_models, find_model
+from mistral_nb.simulator.chat import complete
+from mistral_nb.simulator.embedding import embed
+from mistral_nb.simulator.faults import Faults
+from mistral_nb.simulator.gate import Gate
+from mistral_nb.simulator.replies import JsonReply
+from mistral_nb.simulator.streams import EventStream
+from mistral_nb.simulator.validation import ApiProblem, invalid_model
+
+if TYPE_CHECKING:
+    from mistral_nb.simulator.server import Core
+
+__all__ = ["create_app"]
+
+NOT_SIMULATED = (
+    "/v1/agents",
+    "/v1/conversations",
+    "/v1/fim",
+    "/v1/moderations",
+    "/v1/chat/moderations",
+    "/v1/classifications",
+    "/v1/chat/classifications",
+    "/v1/ocr",
+    "/v1/audio",
+    "/v1/fine_tuning",
+    "/v1/libraries",
+)
+MAX_BODY = 32 * 1024 * 1024
+
+
+def create_app(core: Core) -> Starlette:
+    """Build the app.
+
+    Args:
+        core: What it serves: state, worker, faults, limits and options.
+
+    Returns:
+        A Starlette app; its ``state.core`` is ``core``.
+    """
+    app = Starlette(
+        routes=[
+            Route("/v1/chat/completions", chat, methods=["POST"]),
+            Route("/v1/embeddings", embeddings, methods=["POST"]),
+            Route("/v1/models", models),
+            Route("/v1/models/{model_id}", model),
+            Route("/v1/files", files.upload, methods=["POST"]),
+            Route("/v1/files", files.listing),
+            Route("/v1/files/{file_id}", files.retrieve),
+            Route("/v1/files/{file_id}", files.delete, methods=["DELETE"]),
+            Route("/v1/files/{file_id}/content", files.content),
+            Route("/v1/files/{file_id}/url", files.signed_url),
+            Route("/v1/batch/jobs", jobs.create, methods=["POST"]),
+            Route("/v1/batch/jobs", jobs.listing),
+            Route("/v1/batch/jobs/{job_id}", jobs.retrieve),
+            Route("/v1/batch/jobs/{job_id}", jobs.delete, methods=["DELETE"]),
+            Route("/v1/batch/jobs/{job_id}/cancel", jobs.cancel, methods=["POST"]),
+            Route("/simulator/stats", stats),
+            Route("/simulator/faults", read_faults),
+            Route("/simulator/faults", write_faults, methods=["POST"]),
+            Route("/simulator/files/{file_id}", files.download_signed),
+        ],
+        exception_handlers={ApiProblem: _refuse, HTTPException: _refuse_http},
+    )
+    app.state.core = core
+    app.state.store = core.state
+    app.state.worker = core.worker
+    app.state.secret = secrets.token_bytes(16)
+    app.state.numbers = count(1)
+    app.add_middleware(Gate, core=core)
+    return app
+
+
+async def chat(request: Request) -> Response:
+    """``POST /v1/chat/completions``, plain or streamed as the body says."""
+    core: Core = request.app.state.core
+    raw = await _body(request)
+    number = next(request.app.state.numbers)
+    if not tokens.loaded():
+        await asyncio.to_thread(tokens.load)
+    wanted, done = complete(raw, seed=core.seed, number=number, cache=core.prompts)
+    core.state.pay("chat", raw)
+    core.state.count("tokens", done.usage["total_tokens"])
+    core.limiter.spend(done.usage["total_tokens"])
+    headers = core.limiter.headers(done.usage["total_tokens"])
+    known = find_model(wanted.model)
+    if core.faults.deprecation or (known is not None and known.deprecation and False):
+        retired = known.deprecation if known else None
+        headers["x-model-deprecation-timestamp"] = f"{retired or '2027-01-31'}T12:00:00Z"
+    if not wanted.stream:
+        return JsonReply(done.body(), headers=headers)
+    return EventStream(
+        done.chunks(whole_calls=core.whole_calls),
+        delay=core.chunk_delay,
+        faults=core.faults,
+        stats=core.stats,
+        headers=headers,
+    )
+
+
+async def embeddings(request: Request) -> Response:
+    """``POST /v1/embeddings``."""
+    core: Core = request.app.state.core
+    raw = await _body(request)
+    number = next(request.app.state.numbers)
+    body = await asyncio.to_thread(embed, raw, seed=core.seed, number=number)
+    core.state.pay("embeddings", raw)
+    core.state.count("tokens", body["usage"]["total_tokens"])
+    core.limiter.spend(body["usage"]["total_tokens"])
+    return JsonReply(body, headers=core.limiter.headers(body["usage"]["total_tokens"]))
+
+
+async def models(request: Request) -> Response:
+    """``GET /v1/models``."""
+    data = [known.card(name) for name, known in all_models().items()]
+    return JsonReply({"object": "list", "data": data})
+
+
+async def model(request: Request) -> Response:
+    """``GET /v1/models/{model_id}``."""
+    name = str(request.path_params["model_id"])
+    known = find_model(name)
+    if known is None:
+        raise invalid_model(name)
+    return JsonReply(known.card(name))
+
+
+async def stats(request: Request) -> Response:
+    """``GET /simulator/stats``."""
+    return JsonReply(request.app.state.core.stats.snapshot())
+
+
+async def read_faults(request: Request) -> Response:
+    """``GET /simulator/faults``."""
+    return JsonReply(asdict(request.app.state.core.faults))
+
+
+async def write_faults(request: Request) -> Response:
+    """``POST /simulator/faults``: the faults to have from now on; those left out are off."""
+    try:
+        wanted: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(await _body(request))
+        unknown = wanted.keys() - asdict(Faults()).keys()
+        if unknown:
+            raise ApiProblem.of(422, f"Unknown faults: {', '.join(sorted(unknown))}", "invalid")
+        request.app.state.core.faults = TypeAdapter(Faults).validate_python(wanted)
+    except (ValidationError, ValueError) as error:
+        raise ApiProblem.of(422, str(error), "invalid") from error
+    return await read_faults(request)
+
+
+async def _body(request: Request) -> bytes:
+    size, parts = 0, []
+    async for data in request.stream():
+        size += len(data)
+        if size > MAX_BODY:
+            raise ApiProblem.of(413, "The request is larger than 32 MB", "payload_too_large")
+        parts.append(data)
+    return b"".join(parts)
+
+
+async def _refuse(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiProblem)
+    return JsonReply(error.body, status_code=error.status, headers=error.headers)
+
+
+async def _refuse_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    path = request.url.path
+    if error.status_code in {404, 405} and path.startswith(NOT_SIMULATED):
+        problem = ApiProblem.of(
+            501,
+            f"The simulator does not offer {request.method} {path}. "
+            "Set MISTRAL_API_KEY to use Mistral's own server.",
+            "not_simulated",
+        )
+        return JsonReply(problem.body, status_code=501)
+    return JsonReply({"detail": error.detail}, status_code=error.status_code)

@@ -1,0 +1,124 @@
+"""What the simulator can do wrong on demand, and the seeded dice that decide when."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from dataclasses import dataclass
+
+__all__ = ["Dice", "Faults"]
+
+
+@dataclass(frozen=True)
+class Faults:
+    """Misbehaviour, all off by default; rates are shares of requests or rows from 0 to 1.
+
+    Attributes:
+        error_rate: Requests under ``/v1`` that fail with ``error_status``.
+        error_status: The 5xx status of those.
+        rate_limit_rate: Requests under ``/v1`` that are refused with 429.
+        retry_after: Seconds in the Retry-After header of every 429; None leaves it out.
+        lost_reply_rate: Requests that are carried out, but whose connection closes
+            before the reply (the client cannot know that its job was created).
+        latency: Seconds before the first byte of every reply.
+        cut_after: Streams: the connection breaks after this many chunks.
+        drop_done: Streams: a clean end without the last chunk and without ``[DONE]``.
+        drop_finish: Streams: the last chunk has no ``finish_reason``; ``[DONE]`` comes.
+        malformed_chunk: Streams: the chunk with this number is not JSON.
+        error_chunk: Streams: the chunk with this number is an error object.
+        stall_after: Streams: silence after this many chunks, with the connection open.
+        odd_chunks: Streams: empty ``choices``, null usage and unknown fields in between,
+            as real ones have at times.
+        batch_row_error_rate: Batch rows that fail.
+        batch_poll_errors: This many next reads of a batch job answer 503.
+        batch_poll_error_rate: Reads of a batch job that answer 503.
+        batch_outcome: Status a job ends with after ``batch_part`` of its rows:
+            ``"FAILED"`` or ``"TIMEOUT_EXCEEDED"``; None for SUCCESS.
+        batch_part: Share of rows that are done before such an end.
+        batch_duplicates: Output lines that come twice.
+        batch_missing: Output lines that are left out.
+        batch_unknown: Output lines with a custom_id nobody sent.
+        batch_truncated: The last output line ends in its middle.
+        deprecation: Send ``x-model-deprecation-timestamp`` with every chat reply.
+        seed: Seed of the dice; the same seed and order of requests fail alike.
+    """
+
+    error_rate: float = 0.0
+    error_status: int = 500
+    rate_limit_rate: float = 0.0
+    retry_after: float | None = None
+    lost_reply_rate: float = 0.0
+    latency: float = 0.0
+    cut_after: int | None = None
+    drop_done: bool = False
+    drop_finish: bool = False
+    malformed_chunk: int | None = None
+    error_chunk: int | None = None
+    stall_after: int | None = None
+    odd_chunks: bool = False
+    batch_row_error_rate: float = 0.0
+    batch_poll_errors: int = 0
+    batch_poll_error_rate: float = 0.0
+    batch_outcome: str | None = None
+    batch_part: float = 0.5
+    batch_duplicates: int = 0
+    batch_missing: int = 0
+    batch_unknown: int = 0
+    batch_truncated: bool = False
+    deprecation: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("error_rate", "rate_limit_rate", "lost_reply_rate", "batch_part"):
+            self._check_share(name)
+        for name in ("batch_row_error_rate", "batch_poll_error_rate"):
+            self._check_share(name)
+        if self.batch_outcome not in {None, "FAILED", "TIMEOUT_EXCEEDED"}:
+            raise ValueError(
+                f"batch_outcome must be FAILED or TIMEOUT_EXCEEDED, not {self.batch_outcome!r}."
+            )
+
+    def _check_share(self, name: str) -> None:
+        if not 0 <= getattr(self, name) <= 1:
+            raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)!r}.")
+
+
+class Dice:
+    """Decides whether a fault strikes: the n-th throw for one fault is always the same."""
+
+    def __init__(self) -> None:
+        self._thrown: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def strikes(self, faults: Faults, name: str) -> bool:
+        """Throw for the rate called ``name``.
+
+        Args:
+            faults: Holds the rate and the seed.
+            name: Attribute of ``faults`` with a share from 0 to 1.
+
+        Returns:
+            True in that share of the throws.
+        """
+        rate = float(getattr(faults, name))
+        if rate <= 0:
+            return False
+        with self._lock:
+            self._thrown[name] += 1
+            number = self._thrown[name]
+        return random.Random(f"{faults.seed}:{name}:{number}").random() < rate  # noqa: S311
+
+    def first(self, faults: Faults, name: str) -> bool:
+        """Return True for the first ``faults.name`` calls, a count instead of a rate."""
+        count = int(getattr(faults, name))
+        if count <= 0:
+            return False
+        with self._lock:
+            self._thrown[name] += 1
+            return self._thrown[name] <= count
+
+    def reset(self) -> None:
+        """Start counting again, when other faults are set."""
+        with self._lock:
+            self._thrown.clear()

@@ -1,0 +1,270 @@
+"""Values that are valid against a JSON schema, drawn from a text where it offers any."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from mistral_nb.simulator.words import best, chance, overlap, ranked, stems
+
+__all__ = ["fill"]
+
+DEPTH = 8
+"""Recursive schemas end here: deeper optional parts are left out."""
+
+_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
+_EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
+_URL = re.compile(r"https?://[^\s<>\"')]+")
+_DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
+_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]+(?:\s+[A-Z][\w'-]+)*")
+_QUOTED = re.compile(r"[\"“`]([^\"”`]{1,80})[\"”`]")
+_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|$)", re.DOTALL)
+
+_PLACES = frozenset({"city", "location", "place", "town", "country", "name", "person", "author"})
+_WHOLE = frozenset({"query", "question", "text", "expression", "prompt", "input", "search"})
+_FORMATS = {
+    "date": "2026-01-15",
+    "date-time": "2026-01-15T09:30:00Z",
+    "time": "09:30:00Z",
+    "email": "someone@example.com",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+    "ipv4": "192.0.2.1",
+}
+
+
+def fill(schema: Any, text: str, seed: object = 0) -> Any:
+    """Make a value for a schema.
+
+    Args:
+        schema: JSON schema as ``response_format`` or a tool's ``parameters`` hold it.
+        text: What the value is about.
+        seed: Decides where the text does not.
+
+    Returns:
+        A JSON value, valid against the schema for the keywords that pydantic writes.
+    """
+    return _Filler(schema if isinstance(schema, dict) else {}, text, seed).value(schema, "", 0)
+
+
+class _Filler:
+    def __init__(self, root: dict[str, Any], text: str, seed: object) -> None:
+        self.root = root
+        self.text = text
+        self.seed = seed
+
+    def value(self, schema: Any, name: str, depth: int) -> Any:  # noqa: PLR0911 - a table of kinds
+        schema = self._resolved(schema)
+        if "const" in schema:
+            return schema["const"]
+        if schema.get("enum"):
+            return self._choice(schema["enum"], name)
+        for union in ("anyOf", "oneOf"):
+            if schema.get(union):
+                return self._one_of(schema[union], name, depth)
+        kind = schema.get("type")
+        if isinstance(kind, list):
+            options = [{**schema, "type": each} for each in kind]
+            return self._one_of(options, name, depth)
+        if kind is None:
+            kind = "object" if "properties" in schema else "string"
+        if kind == "object":
+            return self._object(schema, depth)
+        if kind == "array":
+            return self._array(schema, name, depth)
+        if kind == "boolean":
+            return overlap(name, self.text) > 0 if stems(name) else False
+        if kind in {"integer", "number"}:
+            return self._number(schema, name, whole=kind == "integer")
+        return None if kind == "null" else self._string(schema, name)
+
+    def _resolved(self, schema: Any) -> dict[str, Any]:
+        seen = 0
+        while isinstance(schema, dict) and ("$ref" in schema or "allOf" in schema):
+            seen += 1
+            if seen > DEPTH:
+                return {}
+            if "$ref" in schema:
+                rest = {key: value for key, value in schema.items() if key != "$ref"}
+                schema = {**self._lookup(str(schema["$ref"])), **rest}
+            else:
+                parts = schema["allOf"]
+                merged: dict[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
+                for part in parts:
+                    known = self._resolved(part)
+                    properties = {**merged.get("properties", {}), **known.get("properties", {})}
+                    merged = {**known, **merged}
+                    if properties:
+                        merged["properties"] = properties
+                schema = merged
+        return schema if isinstance(schema, dict) else {}
+
+    def _lookup(self, reference: str) -> dict[str, Any]:
+        node: Any = self.root
+        for part in reference.removeprefix("#").strip("/").split("/"):
+            key = part.replace("~1", "/").replace("~0", "~")
+            node = node.get(key, {}) if isinstance(node, dict) else {}
+        return node if isinstance(node, dict) else {}
+
+    def _choice(self, values: list[Any], name: str) -> Any:
+        if all(isinstance(v, int | float) and not isinstance(v, bool) for v in values):
+            low, high = min(values), max(values)
+            wanted = self._scaled(low, high, name)
+            return min(values, key=lambda v: abs(v - wanted))
+        words = [v for v in values if isinstance(v, str)]
+        if not words:
+            return values[0]
+        return words[best(words, self.text, (self.seed, name))[0]]
+
+    def _one_of(self, options: list[Any], name: str, depth: int) -> Any:
+        real = [o for o in options if self._resolved(o).get("type") != "null"]
+        if not real:
+            return None
+        if len(real) < len(options) and (depth >= DEPTH or not self._evidence(real[0], name)):
+            return None
+        simple = [o for o in real if self._resolved(o).get("type") not in {"object", "array"}]
+        return self.value((simple or real)[0] if depth >= DEPTH else real[0], name, depth + 1)
+
+    def _evidence(self, schema: Any, name: str) -> bool:
+        """Say whether the text offers something for an optional value."""
+        schema = self._resolved(schema)
+        kind = schema.get("type")
+        if schema.get("enum"):
+            values = [str(v) for v in schema["enum"]]
+            return max(score for score, _ in ranked(values, self.text)) > 0
+        if kind in {"integer", "number"}:
+            return bool(_NUMBER.search(self.text))
+        if kind == "string":
+            return self._found(schema, name) is not None
+        return True
+
+    def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
+        properties = schema.get("properties") or {}
+        required = set(schema.get("required") or properties)
+        return {
+            key: self.value(part, key, depth + 1)
+            for key, part in properties.items()
+            if key in required or depth < DEPTH
+        }
+
+    def _array(self, schema: dict[str, Any], name: str, depth: int) -> list[Any]:
+        least = int(schema.get("minItems") or 0)
+        most = max(least, min(int(schema.get("maxItems", 5)), 5))
+        if prefix := schema.get("prefixItems"):
+            return [self.value(part, name, depth + 1) for part in prefix]
+        items = self._resolved(schema.get("items"))
+        if items.get("enum"):
+            return self._several(items["enum"], least, most, unique=bool(schema.get("uniqueItems")))
+        if depth >= DEPTH and not least:
+            return []
+        if items.get("type", "string") == "string" and not items.get("format"):
+            found = self._keywords(items, max(least, min(most, 3)))
+        else:
+            found = [self.value(items, name, depth + 1)]
+        while len(found) < least:
+            extra = self.value(items, f"{name} {len(found)}", depth + 1)
+            found.append(f"{extra} {len(found)}" if isinstance(extra, str) else extra)
+        return found[:most]
+
+    def _several(self, values: list[Any], least: int, most: int, *, unique: bool) -> list[Any]:
+        words = [str(v) for v in values]
+        scores = sorted(ranked(words, self.text), key=lambda pair: (-pair[0], pair[1]))
+        chosen = [values[number] for score, number in scores if score > 0][:most]
+        if not chosen and most:
+            chosen = [values[best(words, self.text, self.seed)[0]]]
+        rest = (values[number] for _, number in scores if values[number] not in chosen)
+        while len(chosen) < least:
+            chosen.append(chosen[0] if not unique else next(rest, chosen[0]))
+        return chosen
+
+    def _keywords(self, schema: dict[str, Any], amount: int) -> list[str]:
+        words = re.findall(r"[^\W\d_]{4,}", self.text)
+        telling = sorted({w.lower() for w in words if stems(w)}, key=lambda w: (-len(w), w))
+        return [self._fitted(word, schema) for word in telling[:amount]]
+
+    def _number(self, schema: dict[str, Any], name: str, *, whole: bool) -> float:
+        step = schema.get("multipleOf") or (1 if whole else 0)
+        low = schema.get("minimum", schema.get("exclusiveMinimum"))
+        high = schema.get("maximum", schema.get("exclusiveMaximum"))
+        tiny = step or 0.001
+        if low is not None and "exclusiveMinimum" in schema:
+            low = max(low, schema["exclusiveMinimum"] + tiny)
+        if high is not None and "exclusiveMaximum" in schema:
+            high = min(high, schema["exclusiveMaximum"] - tiny)
+        value = self._said(low, high)
+        if value is None or (low is not None and high is not None and high - low <= 10):  # noqa: PLR2004
+            bottom = low if low is not None else min(0, high or 0)
+            value = self._scaled(bottom, high if high is not None else bottom + 10, name)
+        if step:
+            value = round(value / step) * step
+            while low is not None and value < low:
+                value += step
+            while high is not None and value > high:
+                value -= step
+        return int(value) if whole else round(float(value), 4)
+
+    def _said(self, low: float | None, high: float | None) -> float | None:
+        """Return the first number in the text that lies in the range."""
+        for found in _NUMBER.findall(self.text):
+            number = float(found.replace(",", "."))
+            if (low is None or number >= low) and (high is None or number <= high):
+                return number
+        return None
+
+    def _scaled(self, low: float, high: float, name: str) -> float:
+        """Place the text between two ends: by its mood, or by the always same throw."""
+        (good, _), (bad, _) = ranked(("positive", "negative"), self.text)
+        if good or bad:
+            share = 0.5 + 0.5 * (good - bad) / (good + bad)
+        else:
+            share = 0.35 + 0.5 * chance(self.seed, name, self.text)
+        if "confidence" in name.lower() or "probab" in name.lower():
+            share = 0.6 + 0.39 * chance(self.seed, name, self.text)
+        return low + (high - low) * share
+
+    def _string(self, schema: dict[str, Any], name: str) -> str:
+        found = self._found(schema, name)
+        if found is None:
+            sentence = _SENTENCE.match(self.text.strip())
+            found = " ".join(sentence.group().split())[:160].strip() if sentence else "unknown"
+        return self._fitted(found, schema)
+
+    def _found(self, schema: dict[str, Any], name: str) -> str | None:
+        form = str(schema.get("format", ""))
+        words = stems(name)
+        for key, pattern in (("email", _EMAIL), ("uri", _URL), ("date", _DATE)):
+            if form == key or key in name.lower() or (key == "uri" and "url" in name.lower()):
+                match = pattern.search(self.text)
+                return match.group() if match else _FORMATS[key] if form == key else None
+        if form in _FORMATS:
+            return _FORMATS[form]
+        if set(name.lower().split("_")) & _WHOLE:
+            return self.text.strip()
+        if set(name.lower().split("_")) & _PLACES:
+            names = _NAMES.findall(self.text)
+            return names[-1] if names else None
+        if words and (quoted := _QUOTED.search(self.text)):
+            return quoted.group(1)
+        return None
+
+    def _fitted(self, value: str, schema: dict[str, Any]) -> str:
+        pattern = schema.get("pattern")
+        if pattern:
+            value = _matching(str(pattern), value, self.text)
+        least, most = int(schema.get("minLength") or 0), schema.get("maxLength")
+        if most is not None:
+            value = value[: int(most)]
+        return value.ljust(least, "x") if not pattern else value
+
+
+def _matching(pattern: str, value: str, text: str) -> str:
+    """Find a value for a pattern: in the text, or by writing the pattern's own classes."""
+    if re.search(pattern, value):
+        return value
+    inner = re.search(pattern.removeprefix("^").removesuffix("$"), text)
+    if inner and re.search(pattern, inner.group()):
+        return inner.group()
+    made = re.sub(r"\[A-Z\]", "A", re.sub(r"\[a-z\]", "a", pattern.strip("^$")))
+    made = re.sub(r"\\d|\[0-9\]", "7", made)
+    made = re.sub(r"(\\?.)\{(\d+)(?:,\d*)?\}", lambda m: m.group(1) * int(m.group(2)), made)
+    return re.sub(r"[+*?()\\^$]", "", made)

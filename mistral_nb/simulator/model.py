@@ -1,0 +1,297 @@
+"""The simulated model: rules that turn a chat request into a believable, repeatable answer."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import operator
+import re
+import string
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mistral_nb.simulator.filling import fill
+from mistral_nb.simulator.prose import essay, thoughts, topic
+from mistral_nb.simulator.words import best, ranked, stems
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+__all__ = ["Answer", "answer", "plain_text"]
+
+_EXACTLY = re.compile(
+    r"(?:reply|respond|answer|say|repeat)\s+(?:with\s+)?exactly:?\s*(.+)", re.I | re.S
+)
+_ECHO = re.compile(r"^\s*(?:say|echo|repeat)\s*:\s*(.+)", re.I | re.S)
+_SUM = re.compile(r"-?\d+(?:\.\d+)?(?:\s*(?:\*\*|[-+*/x×])\s*-?\d+(?:\.\d+)?)+")
+_GREETING = re.compile(r"^\s*(hi|hello|hey|bonjour|good (?:morning|evening|day))\b", re.I)
+_LISTED = re.compile(
+    r"(?:labels?|categor(?:y|ies)|class(?:es)?|intents?|options?|one of|choose (?:from|between)|"
+    r"among|either)\b[^:\n\[(]{0,40}[:\[(]?\s*([^\n]+)",
+    re.I,
+)
+_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", re.M)
+_INPUT = re.compile(
+    r"(?:^|\n)\s*(?:text|input|ticket|message|review|query|question|comment|sentence|email|tweet|"
+    r"document|title|customer)\s*:\s*(.+)",
+    re.I | re.S,
+)
+_MARKED = re.compile(
+    r"(?:\"\"\"|```|<text>|<input>)\s*(.+?)\s*(?:\"\"\"|```|</text>|</input>)", re.S
+)
+_LONG = re.compile(
+    r"\b(explain|describe|write|tell me about|how (?:do|does|to|can)|why|introduce|teach|essay|"
+    r"summari[sz]e|guide|tutorial|story|compare|overview)\b",
+    re.I,
+)
+_KEYS = re.compile(r"[\"'`](\w{1,40})[\"'`]")
+_ALPHABET = string.ascii_letters + string.digits
+MOST_LABEL_WORDS = 6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says to one request.
+
+    Attributes:
+        text: The reply.
+        thinking: What it thought before, for reasoning models.
+        calls: Tool calls as (id, name, arguments as JSON text).
+    """
+
+    text: str = ""
+    thinking: str = ""
+    calls: tuple[tuple[str, str, str], ...] = ()
+
+
+def plain_text(content: Any) -> str:
+    """Return the words of a message's content, whichever of its shapes it has."""
+    if isinstance(content, str):
+        return content
+    texts = [chunk.get("text") for chunk in content or () if isinstance(chunk, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def answer(body: Mapping[str, Any], *, reasoning: bool = False, seed: object = 0) -> Answer:
+    """Answer a chat request; the same body and seed always get the same answer.
+
+    Args:
+        body: A valid body of ``/v1/chat/completions``.
+        reasoning: True for a model that thinks first.
+        seed: Seed of the simulator; the request's ``random_seed`` is added.
+
+    Returns:
+        The whole answer; ``stop`` and ``max_tokens`` are applied where it is sent.
+    """
+    seed = (seed, body.get("random_seed"))
+    messages = body["messages"]
+    prompt = _last(messages, "user")
+    calls = _tool_calls(body, prompt, seed)
+    if calls:
+        return Answer(calls=calls)
+    text = _text(body, messages, prompt, seed)
+    return Answer(text, thoughts(prompt, text) if reasoning else "")
+
+
+def _last(messages: Sequence[Mapping[str, Any]], role: str) -> str:
+    for message in reversed(messages):
+        if message["role"] == role:
+            return plain_text(message.get("content"))
+    return ""
+
+
+def _text(
+    body: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], prompt: str, seed: object
+) -> str:
+    form = body.get("response_format") or {}
+    if form.get("type") == "json_schema" and form.get("json_schema"):
+        schema = form["json_schema"]["schema"]
+        return _json(fill(schema, _subject(prompt, ()), seed))
+    if form.get("type") == "json_object":
+        return _json(_free_object(messages, prompt, seed))
+    if messages[-1]["role"] == "tool":
+        return _from_tools(messages)
+    said = _quick(prompt)
+    if said is None:
+        system = _last(messages, "system")
+        labels = _labels(prompt) or _labels(system)
+        if labels:
+            said = labels[best(labels, _subject(prompt, labels), seed)[0]]
+    if said is None:
+        said = essay(prompt, seed) if _LONG.search(prompt) else _short(prompt)
+    if messages[-1].get("prefix"):
+        return plain_text(messages[-1].get("content")) + said
+    return said
+
+
+def _quick(prompt: str) -> str | None:
+    """Answer what needs no thought: an echo, a sum, a greeting."""
+    if echo := (_EXACTLY.search(prompt) or _ECHO.search(prompt)):
+        return echo.group(1).strip().strip('"')
+    sum_ = _SUM.search(prompt)
+    if sum_ and len(prompt) < 120:  # noqa: PLR2004 - a sum inside a long text is no question
+        expression = " ".join(sum_.group().replace("x", "*").replace("×", "*").split())
+        value = _calculate(expression)
+        if value is not None:
+            return f"{' '.join(sum_.group().split())} = {value:g}"
+    if _GREETING.match(prompt) and len(prompt) < 60:  # noqa: PLR2004
+        return "Hello! I am the simulator's small model. What would you like to try?"
+    return None
+
+
+_OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def _calculate(expression: str) -> float | None:
+    def value(node: ast.expr) -> float:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
+            return float(node.value)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return -value(node.operand)
+        if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
+            return _OPERATORS[type(node.op)](value(node.left), value(node.right))
+        raise ValueError(expression)
+
+    try:
+        return value(ast.parse(expression, mode="eval").body)
+    except (ValueError, SyntaxError, ArithmeticError, RecursionError):
+        return None
+
+
+def _labels(prompt: str) -> list[str]:
+    """Find the labels that a prompt offers to choose from."""
+    bullets = [item.strip("`'\"*") for item in _BULLET.findall(prompt)]
+    if len(bullets) > 1 and all(len(item.split()) <= MOST_LABEL_WORDS for item in bullets):
+        return bullets
+    for match in _LISTED.finditer(prompt):
+        inside = re.split(r"[\])]|\.\s|\.$", match.group(1), maxsplit=1)[0]
+        parts = re.split(r"\s*(?:,|;|/|\||\bor\b|\band\b)\s*", inside)
+        labels = [part.strip(" .:`'\"*?!") for part in parts]
+        labels = [label for label in labels if label]
+        if len(labels) > 1 and all(len(label.split()) <= MOST_LABEL_WORDS for label in labels):
+            return labels
+    return []
+
+
+def _subject(prompt: str, labels: Sequence[str]) -> str:
+    """Cut a prompt down to the text it is about, without instructions and label list."""
+    for pattern in (_MARKED, _INPUT):
+        if match := pattern.search(prompt):
+            return match.group(1).strip()
+    if labels:
+        lines = [line for line in prompt.splitlines() if _mentions(line, labels) < 2]  # noqa: PLR2004
+        prompt = "\n".join(lines) or prompt
+    head, mark, rest = prompt.partition(":\n")
+    if mark and rest.strip():
+        return rest.strip()
+    head, mark, rest = prompt.partition("? ")
+    if mark and len(head.split()) <= 8 and rest.strip():  # noqa: PLR2004 - "Which intent? ..."
+        return rest.strip()
+    head, mark, rest = prompt.partition(": ")
+    if mark and len(head.split()) <= 12 and rest.strip():  # noqa: PLR2004 - "Label this: ..."
+        return rest.strip()
+    return prompt
+
+
+def _mentions(line: str, labels: Sequence[str]) -> int:
+    return sum(label in line for label in labels)
+
+
+def _short(prompt: str) -> str:
+    about = topic(prompt)
+    return (
+        f"You asked about **{about}**. This is the built-in simulator: it answers by rules, "
+        "so take the form of this reply seriously and its content lightly."
+    )
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _free_object(
+    messages: Sequence[Mapping[str, Any]], prompt: str, seed: object
+) -> dict[str, Any]:
+    """Make a JSON object with the keys that the prompt names in quotes."""
+    asked = "\n".join(plain_text(m.get("content")) for m in messages if m["role"] != "assistant")
+    keys = list(dict.fromkeys(_KEYS.findall(asked)))[:12] or ["answer"]
+    schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}}
+    value: dict[str, Any] = fill(schema, _subject(prompt, ()), seed)
+    if keys == ["answer"]:
+        value["answer"] = _quick(prompt) or _short(prompt)
+    return value
+
+
+def _from_tools(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Answer from the tool results that stand at the end of the messages."""
+    results = []
+    for message in reversed(messages):
+        if message["role"] != "tool":
+            break
+        results.append(plain_text(message.get("content")).strip())
+    results.reverse()
+    if len(results) == 1:
+        return f"Here is what I found: {results[0]}"
+    return "Here is what I found:\n\n" + "\n".join(f"- {result}" for result in results)
+
+
+def _tool_calls(
+    body: Mapping[str, Any], prompt: str, seed: object
+) -> tuple[tuple[str, str, str], ...]:
+    """Choose tools whose name or description shares words with the prompt."""
+    functions = [t["function"] for t in body.get("tools") or () if t.get("function")]
+    choice = body.get("tool_choice") or "auto"
+    if not functions or choice == "none" or body["messages"][-1]["role"] == "tool":
+        return ()
+    if isinstance(choice, dict):
+        wanted = choice["function"]["name"]
+        chosen = [f for f in functions if f["name"] == wanted]
+    else:
+        texts = [f"{f['name']} {f.get('description', '')}" for f in functions]
+        scores = ranked(texts, prompt)
+        named = [bool(stems(f["name"]) & stems(prompt)) for f in functions]
+        chosen = [
+            functions[n]
+            for score, n in sorted(scores, key=lambda pair: (-pair[0], pair[1]))
+            if named[n] or score >= 0.5  # noqa: PLR2004 - one shared word of a long description is chance
+        ]
+        if not chosen and choice in {"any", "required"}:
+            chosen = [functions[max(scores)[1]]]
+        chosen = chosen[:1]
+    calls = []
+    for function in chosen:
+        for part in _parts(prompt, parallel=body.get("parallel_tool_calls", True)):
+            arguments = _json_spaced(fill(function.get("parameters"), part, seed))
+            calls.append((_call_id(seed, function["name"], arguments), function["name"], arguments))
+    return tuple(dict.fromkeys(calls))
+
+
+def _parts(prompt: str, *, parallel: bool) -> list[str]:
+    """Split "weather in Paris and Rome" into one text per name, for parallel calls."""
+    pair = re.search(r"\b((?:[A-Z][\w-]+,\s+)*[A-Z][\w-]+)\s+and\s+([A-Z][\w-]+)", prompt)
+    if not parallel or pair is None:
+        return [prompt]
+    names = [*pair.group(1).split(", "), pair.group(2)]
+    return [prompt.replace(pair.group(), name.strip()) for name in names]
+
+
+def _json_spaced(value: object) -> str:
+    import json  # the API's arguments have a space after colon and comma
+
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _call_id(*parts: object) -> str:
+    number = int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=8).digest())
+    letters = []
+    for _ in range(9):
+        number, rest = divmod(number, len(_ALPHABET))
+        letters.append(_ALPHABET[rest])
+    return "".join(letters)

@@ -1,0 +1,67 @@
+"""Small helpers of the routes: JSON out, query parameters in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+
+from mistral_nb.simulator.validation import unprocessable
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+__all__ = ["JsonReply", "query_bool", "query_int"]
+
+
+class JsonReply(Response):
+    """A JSON body written by orjson."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        """Encode the body."""
+        return orjson.dumps(content)
+
+
+def query_int(
+    request: Request, name: str, default: int, low: int = 0, high: int | None = None
+) -> int:
+    """Read a whole number from the query.
+
+    Raises:
+        ApiProblem: 422; it is no number or out of range.
+    """
+    text = request.query_params.get(name)
+    if text is None:
+        return default
+    try:
+        value = int(text)
+    except ValueError as error:
+        message = "Input should be a valid integer, unable to parse string as an integer"
+        raise unprocessable(("query", name), message, "int_parsing", text) from error
+    if value < low:
+        message = f"Input should be greater than or equal to {low}"
+        raise unprocessable(("query", name), message, "greater_than_equal", text)
+    if high is not None and value > high:
+        message = f"Input should be less than or equal to {high}"
+        raise unprocessable(("query", name), message, "less_than_equal", text)
+    return value
+
+
+def query_bool(request: Request, name: str, default: bool) -> bool:
+    """Read true or false from the query.
+
+    Raises:
+        ApiProblem: 422; it is neither.
+    """
+    text = request.query_params.get(name)
+    if text is None or text == "":
+        return default
+    if text.lower() in {"true", "1", "yes", "on"}:
+        return True
+    if text.lower() in {"false", "0", "no", "off"}:
+        return False
+    message = "Input should be a valid boolean, unable to interpret input"
+    raise unprocessable(("query", name), message, "bool_parsing", text)

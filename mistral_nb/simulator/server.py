@@ -1,0 +1,243 @@
+"""A running simulator: uvicorn in a thread of its own, with everything it needs."""
+
+from __future__ import annotations
+
+import atexit
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import tempfile
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from mistral_nb.simulator.app import create_app
+from mistral_nb.simulator.batch import BatchWorker
+from mistral_nb.simulator.faults import Dice, Faults
+from mistral_nb.simulator.limits import RateLimiter
+from mistral_nb.simulator.state import State
+from mistral_nb.simulator.stats import Stats
+from mistral_nb.simulator.tokens import PromptCache
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Core", "Simulator", "serve", "shared_simulator", "start_simulator"]
+
+STOP_SECONDS = 5.0
+
+
+@dataclass
+class Core:
+    """What the app serves and the options it obeys."""
+
+    state: State
+    stats: Stats
+    faults: Faults
+    limiter: RateLimiter
+    api_keys: frozenset[str] | None
+    chunk_delay: float
+    batch_rate: float
+    whole_calls: bool
+    send_retry_after: bool
+    seed: int
+    dice: Dice = field(default_factory=Dice)
+    prompts: PromptCache = field(default_factory=PromptCache)
+
+    def __post_init__(self) -> None:
+        self.worker = BatchWorker(self.state, self.batch_rate, lambda: self.faults)
+
+    def strikes(self, name: str) -> bool:
+        """Throw the dice for a rate among the faults."""
+        return self.dice.strikes(self.faults, name)
+
+    def first(self, name: str) -> bool:
+        """Count down a number among the faults."""
+        return self.dice.first(self.faults, name)
+
+
+class Simulator:
+    """A running simulator.
+
+    Args:
+        core: What to serve.
+        host: Address to listen on.
+        port: Port; 0 takes any free one.
+        temporary: Folder to remove when it stops.
+
+    Attributes:
+        url: Where it answers, e.g. ``"http://127.0.0.1:40123"``.
+    """
+
+    def __init__(self, core: Core, host: str, port: int, temporary: Path | None = None) -> None:
+        self._core = core
+        self._temporary = temporary
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            if os.name == "posix":
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, port))
+            self._socket.listen(512)
+        except OSError:
+            self._socket.close()
+            raise
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            create_app(core),
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            timeout_graceful_shutdown=0,
+            server_header=False,
+            loop="asyncio",
+        )
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
+        core.worker.start()
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"Simulator({self.url})"
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    @property
+    def faults(self) -> Faults:
+        """What it does wrong; may be set at any time."""
+        return self._core.faults
+
+    @faults.setter
+    def faults(self, faults: Faults) -> None:
+        self._core.dice.reset()
+        self._core.faults = faults
+
+    @property
+    def chunk_delay(self) -> float:
+        """Seconds between the chunks of a stream; may be set at any time."""
+        return self._core.chunk_delay
+
+    @chunk_delay.setter
+    def chunk_delay(self, seconds: float) -> None:
+        self._core.chunk_delay = seconds
+
+    def stats(self) -> dict[str, Any]:
+        """Return what it was asked and paid for; the keys are those of Stats.snapshot."""
+        return self._core.stats.snapshot()
+
+    def wait(self) -> None:
+        """Block until it stops."""
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+
+    def stop(self) -> None:
+        """Stop serving; unfinished batch jobs stay in the home folder for the next start."""
+        if self._server.should_exit:
+            return
+        self._server.should_exit = True
+        self._core.worker.stop()
+        self._thread.join(STOP_SECONDS)
+        self._socket.close()
+        self._core.state.close()
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+
+def start_simulator(
+    home: Path | str | None = None,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    faults: Faults | None = None,
+    api_keys: Collection[str] | None = None,
+    seed: int = 0,
+    chunk_delay: float = 0.012,
+    batch_rate: float = 1500.0,
+    requests_per_minute: int | None = None,
+    tokens_per_minute: int | None = None,
+    send_retry_after: bool = True,
+    whole_calls: bool = True,
+) -> Simulator:
+    """Start a simulator in this process.
+
+    Args:
+        home: Folder for files, jobs and counts; None for one that goes when it stops.
+        port: Port to listen on; 0 takes any free one.
+        host: Address to listen on; only this machine can reach the default.
+        faults: What to do wrong; nothing by default.
+        api_keys: The only keys that are right; None takes any but those that start with
+            ``wrong`` or ``invalid``.
+        seed: Same seed and requests, same replies.
+        chunk_delay: Seconds between the chunks of a stream; 0 for as fast as it can.
+        batch_rate: Batch rows a second over all jobs; 0 for as many as it can.
+        requests_per_minute: Limit for chat and embeddings together; None for none.
+        tokens_per_minute: Likewise in tokens.
+        send_retry_after: Whether a 429 by these limits says when to come back.
+        whole_calls: Stream a tool call's arguments in one chunk, else in pieces.
+
+    Returns:
+        The running simulator; stop it with ``stop()``.
+
+    Raises:
+        StoreError: The folder cannot be used.
+        OSError: The port is taken.
+    """
+    temporary = Path(tempfile.mkdtemp(prefix="mistral-simulator-")) if home is None else None
+    state = State(Path(home) if home is not None else temporary or Path(), seed)
+    core = Core(
+        state=state,
+        stats=Stats(state),
+        faults=faults or Faults(),
+        limiter=RateLimiter(requests_per_minute, tokens_per_minute),
+        api_keys=None if api_keys is None else frozenset(api_keys),
+        chunk_delay=chunk_delay,
+        batch_rate=batch_rate,
+        whole_calls=whole_calls,
+        send_retry_after=send_retry_after,
+        seed=seed,
+    )
+    try:
+        return Simulator(core, host, port, temporary)
+    except OSError:
+        state.close()
+        raise
+
+
+_shared: dict[tuple[int, Path], Simulator] = {}
+_shared_lock = threading.Lock()
+
+
+def shared_simulator(home: Path | str) -> Simulator:
+    """Return this process's simulator for a folder, started at first use.
+
+    Args:
+        home: Its folder; jobs left there by an earlier process go on.
+
+    Returns:
+        The running simulator; it stops when the interpreter exits.
+    """
+    key = (os.getpid(), Path(home).resolve())
+    with _shared_lock:
+        if key not in _shared:
+            _shared[key] = start_simulator(key[1])
+            atexit.register(_shared[key].stop)
+        return _shared[key]
+
+
+def serve(**options: Any) -> None:
+    """Run a simulator in the foreground until it is interrupted; prints its address first.
+
+    Args:
+        options: As for :func:`start_simulator`.
+    """
+    simulator = start_simulator(**options)
+    print(f"Simulator at {simulator.url} (replies are simulated; Ctrl+C stops it)", flush=True)
+    with contextlib.suppress(KeyboardInterrupt):
+        simulator.wait()
+    simulator.stop()

@@ -1,0 +1,123 @@
+"""The streamed reply: server-sent events at a believable pace, with faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import Receive, Scope, Send
+
+    from mistral_nb.simulator.faults import Faults
+    from mistral_nb.simulator.stats import Stats
+
+__all__ = ["EventStream"]
+
+DONE = b"data: [DONE]\n\n"
+
+
+class Cut(Exception):  # noqa: N818
+    """Ends a response without its end, so that the server drops the connection."""
+
+
+class EventStream(Response):
+    """Sends chunks one by one; stops generating when the client goes away.
+
+    Args:
+        chunks: The chunks as JSON objects; made only as they are sent.
+        delay: Seconds between chunks.
+        faults: What to do wrong.
+        stats: Told of every stream's begin and end.
+        headers: Further headers.
+    """
+
+    def __init__(
+        self,
+        chunks: Iterable[dict[str, Any]],
+        *,
+        delay: float,
+        faults: Faults,
+        stats: Stats,
+        headers: dict[str, str],
+    ) -> None:
+        super().__init__(headers=headers, media_type="text/event-stream")
+        del self.headers["content-length"]
+        self._chunks = chunks
+        self._delay = delay
+        self._faults = faults
+        self._stats = stats
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the stream while watching for a disconnect."""
+        self._stats.stream_opened()
+        sending = asyncio.ensure_future(self._send(send))
+        watching = asyncio.ensure_future(_disconnected(receive))
+        outcome = "cut_by_client"
+        try:
+            await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                error = sending.exception()
+                outcome = "cut_by_fault" if error else "finished"
+                if error:
+                    raise error
+        finally:
+            for task in (sending, watching):
+                task.cancel()
+            await asyncio.gather(sending, watching, return_exceptions=True)
+            self._stats.stream_closed(outcome)
+
+    async def _send(self, send: Send) -> None:
+        await send(
+            {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
+        )
+        faults = self._faults
+        for number, chunk in enumerate(self._chunks):
+            if number == faults.cut_after:
+                raise Cut
+            if number == faults.stall_after:
+                await asyncio.Event().wait()  # silence until somebody hangs up
+            for data in self._spoiled(number, chunk):
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            # Without a pause the loop would never look whether the client has gone.
+            await asyncio.sleep(self._delay)
+        if not faults.drop_done:
+            await send({"type": "http.response.body", "body": DONE, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _spoiled(self, number: int, chunk: dict[str, Any]) -> Iterable[bytes]:
+        faults = self._faults
+        last = bool(chunk["choices"]) and chunk["choices"][0]["finish_reason"] is not None
+        if last and faults.drop_done:
+            return
+        if last and faults.drop_finish:
+            chunk["choices"][0]["finish_reason"] = None
+        if number == faults.malformed_chunk:
+            yield b'data: {"id":"broken","choices":[{"ind\n\n'
+            return
+        if number == faults.error_chunk:
+            problem = {
+                "object": "error",
+                "message": "Service unavailable.",
+                "type": "internal_server_error",
+                "param": None,
+                "code": "1000",
+            }
+            yield b"data: " + orjson.dumps(problem) + b"\n\n"
+            return
+        if faults.odd_chunks and number % 5 == 1:
+            yield _event({**chunk, "choices": [], "usage": None, "p": "abcdefgh"})
+        yield _event(chunk)
+
+
+def _event(chunk: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
