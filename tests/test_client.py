@@ -9,7 +9,6 @@ import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
-import httpx2
 import pytest
 
 from mistral_nb import errors
@@ -22,6 +21,8 @@ from tests.replay import Replay, delta, sse
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx2
 
     from mistral_nb.simulator import Simulator
 
@@ -45,9 +46,7 @@ def text_of(connection: Connection) -> str:
     return start_stream(connection, EventBus(connection.portal), "hi").result(10).text
 
 
-def test_the_deprecation_header_does_not_break_a_stream(
-    replay: Replay, linked: Connection
-) -> None:
+def test_the_deprecation_header_does_not_break_a_stream(replay: Replay, linked: Connection) -> None:
     """A stream with the header that trips the SDK arrives, and one warning names the model."""
     replay.headers = {"x-model-deprecation-timestamp": "2026-12-01T00:00:00Z"}
     with warnings.catch_warnings(record=True) as seen:
@@ -135,7 +134,8 @@ def test_error_bodies_that_are_no_json() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("3", 3), ("-1", 0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)]
+    ("value", "seconds"),
+    [("3", 3), ("-1", 0), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
 )
 def test_retry_after_as_number_or_date(value: str, seconds: float | None) -> None:
     """RFC 9110 allows seconds or a date; nonsense counts as absent."""
@@ -180,7 +180,7 @@ def test_without_a_key_the_simulator_answers_and_says_so_once(home: Path) -> Non
 
 
 def test_importing_costs_no_heavy_module() -> None:
-    """import mistral_nb brings in neither pandas nor the SDK nor the widgets."""
+    """Import mistral_nb brings in neither pandas nor the SDK nor the widgets."""
     code = (
         "import sys, mistral_nb\n"
         "heavy = {'pandas', 'numpy', 'mistralai', 'anywidget', 'ipywidgets', 'IPython', "
