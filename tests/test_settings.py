@@ -5,12 +5,15 @@ from __future__ import annotations
 import pickle
 import sys
 import types
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mistral_nb.errors import SettingsError
 from mistral_nb.settings import resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEY = "s3cret-Key-0123456789"
 
@@ -82,7 +85,7 @@ def test_an_address_is_normalised(given: str, meant: str) -> None:
 @pytest.mark.parametrize("wrong", ["localhost:8000", "ftp://host", "http://", "http://h:99999"])
 def test_a_malformed_address_is_refused(wrong: str) -> None:
     """The message names the setting and what it should look like."""
-    with pytest.raises(SettingsError, match="server_url.*http://host:port"):
+    with pytest.raises(SettingsError, match=r"server_url.*http://host:port"):
         resolve(server_url=wrong)
 
 
