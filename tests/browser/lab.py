@@ -1,0 +1,348 @@
+"""A real JupyterLab and a real Chromium for tests, benchmarks and pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
+
+import nbformat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, WebSocket
+
+CHROMIUM = shutil.which("chromium")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
+WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+STEP = 30.0
+"""Longest wait for one step, in seconds: two cores may be busy with other tests."""
+
+
+class LabServer:
+    """A JupyterLab server with its own home, settings, notebooks and token.
+
+    Args:
+        folder: Empty folder for all of that.
+        env: Environment variables for the kernels.
+    """
+
+    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+        self.root = folder / "notebooks"
+        self.log = folder / "lab.log"
+        self.token = secrets.token_hex(16)
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.root.mkdir(parents=True)
+        self._write_settings(folder / "settings")
+        self._kernels: dict[str, str] = {}
+        places = {
+            "HOME": folder / "home",
+            "JUPYTER_CONFIG_DIR": folder / "config",
+            "JUPYTER_DATA_DIR": folder / "data",
+            "JUPYTER_RUNTIME_DIR": folder / "runtime",
+            "JUPYTERLAB_SETTINGS_DIR": folder / "settings",
+            "JUPYTERLAB_WORKSPACES_DIR": folder / "workspaces",
+            "IPYTHONDIR": folder / "ipython",
+            "MISTRAL_NB_HOME": folder / "mistral_nb",
+        }
+        for place in places.values():
+            place.mkdir(parents=True, exist_ok=True)
+        clean = {name: value for name, value in os.environ.items() if "MISTRAL" not in name}
+        command = [
+            sys.executable,
+            *("-m", "jupyterlab", "--no-browser", "--allow-root"),
+            "--ServerApp.ip=127.0.0.1",
+            f"--ServerApp.port={self.port}",
+            "--ServerApp.port_retries=0",
+            f"--IdentityProvider.token={self.token}",
+            f"--ServerApp.root_dir={self.root}",
+            # The page then offers `window.jupyterapp`, to open and save notebooks quickly.
+            "--LabApp.expose_app_in_browser=True",
+            "--LabApp.extension_manager=readonly",
+            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+        ]
+        with self.log.open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                env={**clean, **{name: str(place) for name, place in places.items()}, **env},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        wait_until(self._answers, "JupyterLab answers", limit=90)
+
+    @staticmethod
+    def _write_settings(folder: Path) -> None:
+        settings = {
+            "apputils-extension/notification": {
+                "fetchNews": "false",
+                "checkForUpdates": False,
+                "doNotDisturbMode": True,
+            },
+            "docmanager-extension/plugin": {"autosave": False},
+        }
+        for name, values in settings.items():
+            file = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(json.dumps(values))
+
+    def _answers(self) -> bool:
+        if self._process.poll() is not None:
+            raise RuntimeError(f"JupyterLab did not start:\n{self.log.read_text()[-3000:]}")
+        try:
+            self.api("GET", "status")
+        except OSError:
+            return False
+        return True
+
+    def api(self, method: str, path: str, body: object = None) -> Any:
+        """Call the server's REST API and return the decoded reply."""
+        request = urllib.request.Request(
+            f"{self.url}/api/{path}",
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"token {self.token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=STEP) as response:
+            return json.loads(response.read() or b"null")
+
+    def write(self, name: str, cells: Sequence[str], kernel: str | None = "shared") -> str:
+        """Write a notebook of code cells and tie it to a kernel.
+
+        Args:
+            name: File name without the extension; numbered if it is taken.
+            cells: Source of each code cell.
+            kernel: Notebooks that name the same kernel share it (a start takes seconds);
+                None leaves it to JupyterLab to start one.
+
+        Returns:
+            The notebook's path on the server.
+        """
+        path = f"{name}.ipynb"
+        for number in range(2, 1000):
+            if not (self.root / path).exists():
+                break
+            path = f"{name}-{number}.ipynb"
+        notebook = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(source) for source in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(notebook, self.root / path)
+        if kernel is not None:
+            self._join_kernel(path, kernel)
+        return path
+
+    def _join_kernel(self, path: str, kernel: str) -> None:
+        alive = {each["id"] for each in self.api("GET", "kernels")}
+        known = self._kernels.get(kernel)
+        choice = {"id": known} if known in alive else {"name": "python3"}
+        session = {"path": path, "name": path, "type": "notebook", "kernel": choice}
+        self._kernels[kernel] = self.api("POST", "sessions", session)["kernel"]["id"]
+
+    def read(self, path: str) -> nbformat.NotebookNode:
+        """Read a notebook back from disk."""
+        return nbformat.read(self.root / path, as_version=4)
+
+    def stop(self) -> None:
+        """End every kernel and the server."""
+        self._process.terminate()
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+class LabPage:
+    """One browser page with JupyterLab, and the notebook that is open in it.
+
+    Attributes:
+        page: Playwright's page.
+        problems: Console errors, page errors and requests off this machine.
+        received: Bytes of every websocket message from the server, with its time.
+    """
+
+    def __init__(self, server: LabServer, browser: Browser, **options: Any) -> None:
+        self.server = server
+        self.problems: list[str] = []
+        self.received: list[tuple[float, int]] = []
+        self.path = ""
+        context = browser.new_context(viewport={"width": 1100, "height": 900}, **options)
+        context.set_default_timeout(STEP * 1000)
+        self.page: Page = context.new_page()
+        self.page.on("console", self._on_console)
+        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        self.page.on("request", self._on_request)
+        self.page.on("websocket", self._on_websocket)
+        context.route(lambda url: not is_local(url), lambda route: route.abort())
+
+    def _on_console(self, message: ConsoleMessage) -> None:
+        if message.type == "error" and not _is_labs_own(message.text):
+            self.problems.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _on_request(self, request: Request) -> None:
+        if not is_local(request.url):
+            self.problems.append(f"request left the machine: {request.url}")
+
+    def _on_websocket(self, socket: WebSocket) -> None:
+        socket.on(
+            "framereceived",
+            lambda payload: self.received.append((time.perf_counter(), len(payload))),
+        )
+
+    def visit(self, path: str) -> None:
+        """Load JupyterLab anew with a notebook, as a person with a link would."""
+        self.path = path
+        self.page.goto(f"{self.server.url}/lab/tree/{quote(path)}?token={self.server.token}&reset")
+        self.wait_idle()
+
+    def open(self, name: str, cells: Sequence[str], kernel: str | None = "shared") -> None:
+        """Write a notebook and open it, in the page as it is once JupyterLab is loaded."""
+        path = self.server.write(name, cells, kernel)
+        if not self.path:
+            self.visit(path)
+            return
+        self.path = path
+        self.page.evaluate(
+            """async path => {
+                const app = window.jupyterapp;
+                await app.commands.execute("docmanager:save");
+                for (const widget of [...app.shell.widgets("main")]) widget.close();
+                await app.commands.execute("docmanager:open", {path});
+            }""",
+            path,
+        )
+        self.wait_idle()
+
+    def wait_idle(self) -> None:
+        """Wait until the open notebook's kernel is ready and idle."""
+        self.page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {IDLE}").wait_for()
+
+    @property
+    def notebook(self) -> Locator:
+        """The notebook in front."""
+        return self.page.locator(".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Notebook")
+
+    def cell(self, number: int) -> Locator:
+        """One cell, counted from 0."""
+        return self.notebook.locator(".jp-Cell").nth(number)
+
+    def output(self, number: int) -> Locator:
+        """The outputs of one cell (its source may hold the same words)."""
+        return self.cell(number).locator(".jp-OutputArea-output")
+
+    def view(self, number: int) -> Locator:
+        """The live view in a cell's output."""
+        return self.output(number).locator(".mnb")
+
+    def start(self, number: int) -> None:
+        """Run a cell and do not wait for it."""
+        self.cell(number).locator(".cm-content").click()
+        self.page.keyboard.press("Shift+Enter")
+
+    def run(self, number: int) -> None:
+        """Run a cell and wait for its end."""
+        self.start(number)
+        self.wait_done(number)
+
+    def wait_done(self, number: int) -> None:
+        """Wait until a cell shows its execution count: it has ended."""
+        prompt = self.cell(number).locator(".jp-InputPrompt")
+        wait_until(
+            lambda: re.fullmatch(r"\[\d+\]:", prompt.inner_text().strip()) is not None,
+            f"cell {number} ends",
+            page=self.page,
+        )
+
+    def interrupt(self) -> None:
+        """Press the notebook's own stop square."""
+        self.page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) [data-command="notebook:interrupt-kernel"]').first.click()
+
+    def save(self) -> nbformat.NotebookNode:
+        """Save the notebook and read the file back."""
+        self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        return self.server.read(self.path)
+
+    def outputs(self, number: int) -> list[nbformat.NotebookNode]:
+        """Return a cell's outputs as the saved file holds them."""
+        return list(self.save().cells[number].outputs)
+
+    def eventually(self, check: Callable[[], object], what: str, limit: float = STEP) -> None:
+        """Wait until a check of the page holds."""
+        wait_until(check, what, limit=limit, page=self.page)
+
+    def theme(self, name: str) -> None:
+        """Change JupyterLab's theme, e.g. "JupyterLab Dark"."""
+        self.page.evaluate(
+            "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name
+        )
+        wanted = "false" if "Dark" in name else "true"
+        self.page.locator(f'body[data-jp-theme-light="{wanted}"]').wait_for()
+
+    @contextmanager
+    def counting(self) -> Iterator[Callable[[], int]]:
+        """Count the websocket bytes that arrive inside the block."""
+        first = len(self.received)
+        yield lambda: sum(size for _, size in self.received[first:])
+
+    def close(self) -> None:
+        """Close the page and its browser context."""
+        self.page.context.close()
+
+
+def wait_until(
+    check: Callable[[], object], what: str, *, limit: float = STEP, page: Page | None = None
+) -> None:
+    """Wait until ``check`` holds; Playwright's events are served meanwhile."""
+    end = time.monotonic() + limit
+    while not check():
+        if time.monotonic() > end:
+            raise AssertionError(f"Not within {limit:g} s: {what}")
+        if page is None:
+            time.sleep(0.05)
+        else:
+            page.wait_for_timeout(20)
+
+
+def is_local(url: str) -> bool:
+    """Return True for what never leaves this machine."""
+    parts = urlsplit(url)
+    return parts.scheme in {"blob", "data", "about"} or parts.hostname == "127.0.0.1"
+
+
+def launch(playwright: Any) -> Browser:
+    """Start the system's Chromium."""
+    assert CHROMIUM is not None
+    return playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+
+
+def _is_labs_own(text: str) -> bool:
+    """Return True for noise that JupyterLab makes without us."""
+    return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
