@@ -95,6 +95,7 @@ class StreamHandle(Handle[Reply]):
         self._builder = ReplyBuilder(request["model"])
         self._started = time.time()
         self._clock = time.perf_counter()
+        self._seconds = 0.0
         self._end: Record | None = None
         self._scope: anyio.CancelScope | None = None
         self._stopped = False
@@ -118,6 +119,11 @@ class StreamHandle(Handle[Reply]):
     def thinking(self) -> str:
         """Thinking so far."""
         return self._builder.thinking
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request, until now or until its end."""
+        return self._seconds or time.perf_counter() - self._clock
 
     def stop(self) -> None:
         """End the stream now and keep what has come; callable from any thread, also twice."""
@@ -208,6 +214,7 @@ class StreamHandle(Handle[Reply]):
             self._end = ChatError(self.request_id, error, self._reply(None))
             raise
         finally:
+            self._seconds = self.seconds
             if self._end is None:  # the loop is closing
                 stopped = MistralNbError("The kernel ended while the reply was arriving.")
                 self._end = ChatError(self.request_id, stopped, self._reply(None))
@@ -260,8 +267,7 @@ class StreamHandle(Handle[Reply]):
             )
 
     def _reply(self, finish_reason: str | None) -> Reply:
-        seconds = time.perf_counter() - self._clock
-        return self._builder.build(seconds, finish_reason, self.shown_in)
+        return self._builder.build(self.seconds, finish_reason, self.shown_in)
 
     def _explained(self, error: Exception) -> Exception:
         """Explain why no stream began."""
