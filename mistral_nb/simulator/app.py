@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Route
 
 from mistral_nb.simulator import files, jobs, tokens
@@ -23,9 +21,12 @@ from mistral_nb.simulator.faults import Faults
 from mistral_nb.simulator.gate import Gate
 from mistral_nb.simulator.replies import JsonReply
 from mistral_nb.simulator.streams import EventStream
-from mistral_nb.simulator.validation import ApiProblem, invalid_model
+from mistral_nb.simulator.validation import ApiProblem
 
 if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
     from mistral_nb.simulator.server import Core
 
 __all__ = ["create_app"]
@@ -43,6 +44,7 @@ NOT_SIMULATED = (
     "/v1/fine_tuning",
     "/v1/libraries",
 )
+LARGE_BODY = 64 * 1024
 MAX_BODY = 32 * 1024 * 1024
 
 
@@ -93,15 +95,18 @@ async def chat(request: Request) -> Response:
     core: Core = request.app.state.core
     raw = await _body(request)
     number = next(request.app.state.numbers)
-    if not tokens.loaded():
-        await asyncio.to_thread(tokens.load)
-    wanted, done = complete(raw, seed=core.seed, number=number, cache=core.prompts)
+    if tokens.loaded() and len(raw) < LARGE_BODY:
+        wanted, done = complete(raw, seed=core.seed, number=number, cache=core.prompts)
+    else:  # other streams must not wait for it
+        wanted, done = await asyncio.to_thread(
+            complete, raw, seed=core.seed, number=number, cache=core.prompts
+        )
     core.state.pay("chat", raw)
     core.state.count("tokens", done.usage["total_tokens"])
     core.limiter.spend(done.usage["total_tokens"])
     headers = core.limiter.headers(done.usage["total_tokens"])
     known = find_model(wanted.model)
-    if core.faults.deprecation or (known is not None and known.deprecation and False):
+    if core.faults.deprecation:
         retired = known.deprecation if known else None
         headers["x-model-deprecation-timestamp"] = f"{retired or '2027-01-31'}T12:00:00Z"
     if not wanted.stream:
@@ -127,7 +132,7 @@ async def embeddings(request: Request) -> Response:
     return JsonReply(body, headers=core.limiter.headers(body["usage"]["total_tokens"]))
 
 
-async def models(request: Request) -> Response:
+async def models(_: Request) -> Response:
     """``GET /v1/models``."""
     data = [known.card(name) for name, known in all_models().items()]
     return JsonReply({"object": "list", "data": data})
@@ -138,7 +143,7 @@ async def model(request: Request) -> Response:
     name = str(request.path_params["model_id"])
     known = find_model(name)
     if known is None:
-        raise invalid_model(name)
+        raise ApiProblem.of(404, f"Model not found: {name}", "invalid_model", "1500")
     return JsonReply(known.card(name))
 
 
@@ -175,7 +180,7 @@ async def _body(request: Request) -> bytes:
     return b"".join(parts)
 
 
-async def _refuse(request: Request, error: Exception) -> Response:
+async def _refuse(_: Request, error: Exception) -> Response:
     assert isinstance(error, ApiProblem)
     return JsonReply(error.body, status_code=error.status, headers=error.headers)
 

@@ -1,20 +1,18 @@
-"""The batch worker: takes queued jobs, answers their rows, and can go on after a kill."""
+"""The batch worker: takes queued jobs, answers their rows, and goes on after a kill."""
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 import uuid
-from array import array
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mistral_nb.simulator.chat import complete
 from mistral_nb.simulator.embedding import embed
-from mistral_nb.simulator.state import TERMINAL, State
+from mistral_nb.simulator.lines import RequestLines, append_at, deliver
+from mistral_nb.simulator.state import TERMINAL
 from mistral_nb.simulator.validation import ApiProblem
 from mistral_nb.simulator.words import chance
 from mistral_nb.store import transaction
@@ -22,31 +20,20 @@ from mistral_nb.store import transaction
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
-    from pathlib import Path
 
     from mistral_nb.simulator.faults import Faults
+    from mistral_nb.simulator.state import State
 
 __all__ = ["ENDPOINTS", "MAX_ROWS", "BatchWorker"]
 
 ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 MAX_ROWS = 100_000
-LEASE = 3.0
-TICK = 0.05
+LEASE_SECONDS = 2.0
 QUEUE_SECONDS = 0.2
-
-
-@dataclass
-class _Work:
-    """A job being worked on: where each of its lines starts, in the order they are done."""
-
-    id: str
-    endpoint: str
-    model: str | None
-    sources: list[Path]
-    total: int
-    starts: array[int] = field(default_factory=lambda: array("q"))
-    order: array[int] = field(default_factory=lambda: array("l"))
-    invalid: str | None = None
+TICK_SECONDS = 0.05
+IDLE_SECONDS = 0.25
+BURST_SECONDS = 0.5
+SLICE_ROWS = 500
 
 
 class BatchWorker:
@@ -59,13 +46,13 @@ class BatchWorker:
     """
 
     def __init__(self, state: State, rate: float, faults: Callable[[], Faults]) -> None:
-        self.state = state
-        self.rate = rate
-        self.faults = faults
-        self.owner = uuid.uuid4().hex
-        self._work: dict[str, _Work] = {}
+        self._state = state
+        self._rate = rate
+        self._faults = faults
+        self._owner = uuid.uuid4().hex
+        self._requests: dict[str, RequestLines] = {}
         self._wake = threading.Event()
-        self._stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="simulator-batch", daemon=True)
 
     def start(self) -> None:
@@ -78,119 +65,99 @@ class BatchWorker:
 
     def stop(self) -> None:
         """Stop after the rows in hand; unfinished jobs stay for the next start."""
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        last = time.monotonic()
-        while not self._stopping:
-            jobs = self.state.open_jobs()
+        self._state.sweep()
+        last, budget = time.monotonic(), 0.0  # rows we may do now
+        while not self._stopping.is_set():
+            jobs = self._state.open_jobs()
+            self._requests = {j["id"]: r for j in jobs if (r := self._requests.get(j["id"]))}
             now = time.monotonic()
-            budget = int(self.rate * min(now - last, 0.5)) if self.rate else 500
-            if budget or not jobs:
-                last = now
+            most = max(self._rate * BURST_SECONDS, len(jobs))
+            budget = min(budget + self._rate * (now - last), most)
+            last = now
+            share = int(budget // len(jobs)) if self._rate and jobs else SLICE_ROWS
+            budget -= share * len(jobs) if self._rate else 0
+            moved = False
             for job in jobs:
-                if self._stopping:
-                    break
-                self._step(job, max(1, budget // len(jobs)) if budget else 0)
-            self.state.flush()
-            self._wake.wait(TICK if jobs and self.rate else 0 if jobs else 0.25)
+                moved |= not self._stopping.is_set() and self._step(job, share)
+            self._state.flush()
+            pause = TICK_SECONDS if jobs else IDLE_SECONDS
+            self._wake.wait(0 if moved and not self._rate else pause)
             self._wake.clear()
-        self.state.release(self.owner)
+        self._state.release(self._owner)
 
-    def _step(self, job: sqlite3.Row, rows: int) -> None:
-        """Bring one job a little further."""
-        if not self.state.claim(job["id"], self.owner, LEASE):
-            self._work.pop(job["id"], None)
-            return
-        current = self.state.job(job["id"])  # another process may have moved it meanwhile
-        if current is None or current["status"] in TERMINAL:
-            return
-        if current["status"] == "CANCELLATION_REQUESTED":
-            self._finish(current, "CANCELLED")
-        elif current["status"] == "QUEUED":
-            if time.time() - current["created_at"] >= QUEUE_SECONDS or not self.rate:
-                self._begin(current)
-        elif rows:
-            self._advance(current, rows)
+    def _step(self, listed: sqlite3.Row, rows: int) -> bool:
+        """Bring one job a little further; False if there was nothing to do for us."""
+        if not self._state.claim(listed["id"], self._owner, LEASE_SECONDS):
+            return False
+        job = self._state.job(listed["id"])  # another process may have moved it meanwhile
+        if job is None or job["status"] in TERMINAL:
+            return False
+        if job["status"] == "CANCELLATION_REQUESTED":
+            self._finish(job, "CANCELLED")
+        elif job["status"] == "QUEUED":
+            if self._rate and time.time() - job["created_at"] < QUEUE_SECONDS:
+                return False
+            self._begin(job)
+        elif rows > 0:
+            self._advance(job, rows)
+        return True
 
     def _begin(self, job: sqlite3.Row) -> None:
-        work = self._open(job)
-        if work.invalid:
-            self._finish(job, "FAILED", [{"message": work.invalid, "count": 1}])
+        """Validate the input; only then does the job tell how many requests it has."""
+        try:
+            total = len(self._lines(job))
+        except OSError:
+            self._finish(job, "FAILED", "An input file was deleted before the job could read it")
             return
-        with self.state.lock:
-            self.state.db.execute(
-                "UPDATE jobs SET status = 'RUNNING', started_at = ?, total = ? "
-                "WHERE id = ? AND status = 'QUEUED'",
-                (time.time(), work.total, job["id"]),
-            )
+        if not 0 < total <= MAX_ROWS:
+            self._finish(job, "FAILED", f"A job takes 1 to {MAX_ROWS} requests, this has {total}")
+            return
+        self._state.begin_job(job["id"], total)
 
-    def _open(self, job: sqlite3.Row) -> _Work:
-        """Find the start of every line, and settle the order of work."""
-        if job["id"] in self._work:
-            return self._work[job["id"]]
-        files = orjson.loads(job["input_files"])
-        inline = self.state.part_path(job["id"], "input")
-        sources = [self.state.file_path(each) for each in files] or [inline]
-        work = _Work(job["id"], job["endpoint"], job["model"], sources, 0)
-        for number, source in enumerate(sources):
-            try:
-                _index(source, number, work)
-            except OSError:
-                work.invalid = "An input file was deleted before the job could read it"
-        work.total = len(work.starts) // 2
-        if work.total > MAX_ROWS:
-            work.invalid = f"The job has {work.total} requests, more than {MAX_ROWS}"
-        if not work.total and not work.invalid:
-            work.invalid = "The input file holds no request"
-        work.order = array("l", range(work.total))
-        random.Random(f"{self.state.seed}:{work.total}").shuffle(work.order)  # noqa: S311
-        self._work[job["id"]] = work
-        return work
+    def _lines(self, job: sqlite3.Row) -> RequestLines:
+        known = self._requests.get(job["id"])
+        if known is None:
+            files = [self._state.file_path(each) for each in orjson.loads(job["input_files"])]
+            sources = files or [self._state.part_path(job["id"], "input")]
+            known = self._requests[job["id"]] = RequestLines(sources, self._state.seed)
+        return known
 
     def _advance(self, job: sqlite3.Row, rows: int) -> None:
-        work = self._open(job)
-        faults = self.faults()
-        limit = work.total
+        """Answer the next rows, and end the job after its last."""
+        faults = self._faults()
+        limit = job["total"]
         if faults.batch_outcome is not None:
-            limit = int(work.total * faults.batch_part)
-        positions = work.order[job["done"] : min(limit, job["done"] + rows)]
-        good, bad, failed = [], [], 0
-        handles: dict[int, Any] = {}
+            limit = int(limit * faults.batch_part)
+        end = min(limit, job["done"] + rows)
+        good: list[bytes] = []
+        bad: list[bytes] = []
         try:
-            for position in positions:
-                line = _line(work, position, handles)
-                output, error = self._row(work, line, position, faults)
-                good.append(output) if output else bad.append(error)
-                failed += not output
+            for position, line in self._lines(job).read(job["done"], end):
+                row = _Row(job, line, position, self._state)
+                try:
+                    good.append(row.answered(faults))
+                except ApiProblem as problem:
+                    bad.append(row.refused(problem))
         except OSError:
-            self._finish(job, "FAILED", [{"message": "An input file was deleted", "count": 1}])
+            self._finish(job, "FAILED", "An input file was deleted while the job was reading it")
             return
-        finally:
-            for handle in handles.values():
-                handle.close()
-        if not self._commit(job, good, bad):
-            return
-        if job["done"] + len(positions) >= limit:
-            current = self.state.job(job["id"])
+        if self._commit(job, good, bad) and end >= limit:
+            current = self._state.job(job["id"])
             if current is not None:
                 self._finish(current, faults.batch_outcome or "SUCCESS")
 
     def _commit(self, job: sqlite3.Row, good: list[bytes], bad: list[bytes]) -> bool:
-        """Write a slice's lines and its progress as one: all of it counts, or nothing."""
-        state = self.state
+        """Write lines, progress and counts as one: all of it counts, or nothing."""
+        state = self._state
         with state.lock, transaction(state.db):
             # The write lock keeps others out; was the lease lost before we got it?
-            row = state.db.execute(
-                "SELECT owner, done FROM jobs WHERE id = ?", (job["id"],)
-            ).fetchone()
-            if row is None or row["owner"] != self.owner or row["done"] != job["done"]:
-                self._work.pop(job["id"], None)
+            if not state.owns(job["id"], self._owner, job["done"]):
                 return False
-            output = _write(state.part_path(job["id"], "output"), job["output_bytes"], good)
-            error = _write(state.part_path(job["id"], "error"), job["error_bytes"], bad)
             state.db.execute(
                 "UPDATE jobs SET done = done + ?, succeeded = succeeded + ?, failed = failed + ?,"
                 " output_bytes = ?, error_bytes = ?, lease_until = ? WHERE id = ?",
@@ -198,147 +165,107 @@ class BatchWorker:
                     len(good) + len(bad),
                     len(good),
                     len(bad),
-                    output,
-                    error,
-                    time.time() + LEASE,
+                    append_at(state.part_path(job["id"], "output"), job["output_bytes"], good),
+                    append_at(state.part_path(job["id"], "error"), job["error_bytes"], bad),
+                    time.time() + LEASE_SECONDS,
                     job["id"],
                 ),
             )
             state.write_counts()
         return True
 
-    def _row(
-        self, work: _Work, line: bytes, position: int, faults: Faults
-    ) -> tuple[bytes | None, bytes]:
-        """Answer one line: its output line, or None and its error line."""
-        state = self.state
-        name = f"batch-{chance(state.seed, work.id, position):.16f}".replace("0.", "")
-        custom_id: Any = None
-        try:
-            try:
-                row = orjson.loads(line)
-                custom_id, body = row.get("custom_id"), row["body"]
-                assert isinstance(body, dict)
-            except (ValueError, KeyError, AttributeError, AssertionError) as error:
-                raise ApiProblem.of(400, "Not a valid batch request", "invalid_line") from error
-            state.pay("batch_rows", line)
-            if chance(faults.seed, "row", line) < faults.batch_row_error_rate:
-                raise ApiProblem.of(500, "Internal server error", "internal_server_error", "1000")
-            reply = self._reply(work, body, position)
-        except ApiProblem as problem:
-            return None, _error_line(name, custom_id, problem, position)
-        state.count("tokens", reply["usage"]["total_tokens"])
-        answered = {"status_code": 200, "body": reply}
-        made = {"id": name, "custom_id": custom_id, "response": answered, "error": None}
-        return orjson.dumps(made) + b"\n", b""
+    def _finish(self, job: sqlite3.Row, status: str, reason: str | None = None) -> None:
+        """Turn what is done into files, and end the job."""
+        state = self._state
+        files: dict[str, dict[str, Any] | None] = {}
+        for part, sample_type in (("output", "batch_result"), ("error", "batch_error")):
+            size = job[f"{part}_bytes"]
+            files[part] = None
+            if not size:
+                continue
+            file_id = state.new_id("file", job["id"], part)
+            faults = self._faults() if part == "output" else type(self._faults())()
+            source = state.part_path(job["id"], part)
+            bytes_, lines = deliver(source, size, state.file_path(file_id), faults)
+            files[part] = {
+                "id": file_id,
+                "filename": f"batch_{part}_{job['id']}.jsonl",
+                "purpose": "batch",
+                "sample_type": sample_type,
+                "source": "mistral",
+                "bytes": bytes_,
+                "num_lines": lines,
+                "mimetype": "application/jsonl",
+            }
+        errors = [{"message": reason, "count": 1}] if reason else []
+        if job["failed"]:
+            errors.append({"message": "Requests failed: see error_file", "count": job["failed"]})
+        state.end_job(job, self._owner, status, files, errors)
 
-    def _reply(self, work: _Work, body: dict[str, Any], position: int) -> dict[str, Any]:
+
+class _Row:
+    """One request of a job, and the line that answers it."""
+
+    def __init__(self, job: sqlite3.Row, line: bytes, position: int, state: State) -> None:
+        self._job = job
+        self._line = line
+        self._position = position
+        self._state = state
+        self._id = f"batch-{chance(state.seed, job['id'], position):.18f}".replace("-0.", "-")
+        self._custom_id: Any = None
+
+    def answered(self, faults: Faults) -> bytes:
+        """Return the output line.
+
+        Raises:
+            ApiProblem: The request is refused, or a fault says so.
+        """
+        body = self._body()
+        self._state.pay("batch_rows", self._line)
+        if chance(faults.seed, "row", self._line) < faults.batch_row_error_rate:
+            raise ApiProblem.of(500, "Internal server error", "internal_server_error", "1000")
+        reply = self._reply(body)
+        self._state.count("tokens", reply["usage"]["total_tokens"])
+        return self._dump({"status_code": 200, "body": reply}, None)
+
+    def refused(self, problem: ApiProblem) -> bytes:
+        """Return the error line, in one of the three forms that real error files hold."""
+        form = self._position % 3
+        if form == 0:
+            return self._dump(None, str(problem))
+        if form == 1:
+            return self._dump(None, {"message": str(problem), "code": problem.status})
+        return self._dump({"status_code": problem.status, "body": problem.body}, None)
+
+    def _dump(self, response: Any, error: Any) -> bytes:
+        line = {
+            "id": self._id,
+            "custom_id": self._custom_id,
+            "response": response,
+            "error": error,
+        }
+        return orjson.dumps(line) + b"\n"
+
+    def _body(self) -> dict[str, Any]:
+        try:
+            row = orjson.loads(self._line)
+        except orjson.JSONDecodeError:
+            row = None
+        body = row.get("body") if isinstance(row, dict) else None
+        if isinstance(row, dict):
+            self._custom_id = row.get("custom_id")
+        if not isinstance(body, dict):
+            raise ApiProblem.of(400, "The line is not a valid batch request", "invalid_line")
         if body.get("stream"):
             raise ApiProblem.of(400, "stream is not supported in a batch", "invalid_request_error")
-        if work.model and body.get("model") not in {None, work.model}:
-            message = f"The job is for {work.model}, the request asks for {body['model']}"
+        model = self._job["model"]
+        if body.get("model") not in {None, model}:
+            message = f"The job is for {model}, the request asks for {body['model']}"
             raise ApiProblem.of(400, message, "invalid_request_error")
-        seed = self.state.seed
-        if work.endpoint == "/v1/embeddings":
-            return embed(body, seed=seed, number=position, model=work.model)
-        return complete(body, seed=seed, number=position, model=work.model)[1].body()
+        return {**body, "model": model}
 
-    def _finish(
-        self, job: sqlite3.Row, status: str, errors: list[dict[str, Any]] | None = None
-    ) -> None:
-        """Turn what is done into files, and end the job."""
-        from mistral_nb.simulator.anomalies import spoil
-
-        self._work.pop(job["id"], None)
-        state = self.state
-        output_path = state.part_path(job["id"], "output")
-        made = {}
-        for part, size in (("output", job["output_bytes"]), ("error", job["error_bytes"])):
-            path = state.part_path(job["id"], part)
-            if not size or not path.exists():
-                made[part] = None
-                path.unlink(missing_ok=True)
-                continue
-            with path.open("r+b") as file:
-                file.truncate(size)
-            if path == output_path:
-                spoil(path, self.faults())
-            made[part] = self._adopt(job, part, path)
-        if job["failed"] and not errors:
-            errors = [
-                {"message": "Some requests failed; see the error file", "count": job["failed"]}
-            ]
-        with state.lock:
-            state.db.execute(
-                "UPDATE jobs SET status = ?, completed_at = ?, output_file = ?, error_file = ?, "
-                "errors = ?, owner = NULL WHERE id = ?",
-                (
-                    status,
-                    time.time(),
-                    made["output"],
-                    made["error"],
-                    orjson.dumps(errors or []).decode(),
-                    job["id"],
-                ),
-            )
-
-    def _adopt(self, job: sqlite3.Row, part: str, path: Path) -> str:
-        state = self.state
-        file_id = state.new_id("file", job["id"], part)
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            lines = sum(1 for _ in file)
-        path.replace(state.file_path(file_id))
-        state.add_file(
-            file_id,
-            filename=f"batch_{part}_{job['id']}.jsonl",
-            purpose="batch",
-            sample_type="batch_result" if part == "output" else "batch_error",
-            source="mistral",
-            bytes=size,
-            num_lines=lines,
-            mimetype="application/jsonl",
-        )
-        return file_id
-
-
-def _index(source: Path, number: int, work: _Work) -> None:
-    place = 0
-    with source.open("rb") as file:
-        for line in file:
-            if line.strip():
-                work.starts.append(number)
-                work.starts.append(place)
-            place += len(line)
-
-
-def _line(work: _Work, position: int, handles: dict[int, Any]) -> bytes:
-    number, start = work.starts[2 * position], work.starts[2 * position + 1]
-    if number not in handles:
-        handles[number] = work.sources[number].open("rb")
-    handles[number].seek(start)
-    line: bytes = handles[number].readline()
-    return line
-
-
-def _write(path: Path, start: int, lines: list[bytes]) -> int:
-    """Write lines at a place, over what a killed process may have left behind it."""
-    if not lines:
-        return start
-    data = b"".join(lines)
-    with path.open("r+b" if path.exists() else "wb") as file:
-        file.seek(start)
-        file.write(data)
-    return start + len(data)
-
-
-def _error_line(name: str, custom_id: Any, problem: ApiProblem, position: int) -> bytes:
-    """Write an error in one of the three forms that real error files hold."""
-    line: dict[str, Any] = {"id": name, "custom_id": custom_id, "response": None, "error": None}
-    if position % 3 == 0:
-        line["error"] = str(problem)
-    elif position % 3 == 1:
-        line["error"] = {"message": str(problem), "code": problem.status}
-    else:
-        line["response"] = {"status_code": problem.status, "body": problem.body}
-    return orjson.dumps(line) + b"\n"
+    def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
+        seed = self._state.seed
+        if self._job["endpoint"] == "/v1/embeddings":
+            return embed(body, seed=seed, number=self._position)
+        return complete(body, seed=seed, number=self._position)[1].body()

@@ -121,7 +121,6 @@ def complete(
     seed: int,
     number: int,
     cache: tokens.PromptCache | None = None,
-    model: str | None = None,
 ) -> tuple[ChatRequest, Completion]:
     """Validate a chat request and answer it.
 
@@ -130,7 +129,6 @@ def complete(
         seed: The simulator's seed.
         number: Which request this is; makes its id its own.
         cache: Knows the prompts seen before; None counts no cached tokens.
-        model: The batch job's model, for a body that names none.
 
     Returns:
         The request and its completion.
@@ -138,8 +136,6 @@ def complete(
     Raises:
         ApiProblem: The API would refuse it.
     """
-    if model is not None and isinstance(raw, dict):
-        raw = {**raw, "model": raw.get("model") or model}
     request: ChatRequest = check(ChatRequest, raw)
     body = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
     known = find_model(request.model)

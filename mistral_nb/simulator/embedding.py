@@ -20,16 +20,13 @@ if TYPE_CHECKING:
 __all__ = ["embed"]
 
 
-def embed(
-    raw: bytes | dict[str, Any], *, seed: int, number: int, model: str | None = None
-) -> dict[str, Any]:
+def embed(raw: bytes | dict[str, Any], *, seed: int, number: int) -> dict[str, Any]:
     """Validate a request for embeddings and answer it.
 
     Args:
         raw: Body of ``/v1/embeddings``, encoded or parsed.
         seed: The simulator's seed.
         number: Which request this is; makes its id its own.
-        model: The batch job's model, for a body that names none.
 
     Returns:
         The body of the reply.
@@ -37,8 +34,6 @@ def embed(
     Raises:
         ApiProblem: The API would refuse it.
     """
-    if model is not None and isinstance(raw, dict):
-        raw = {**raw, "model": raw.get("model") or model}
     request: EmbeddingRequest = check(EmbeddingRequest, raw)
     known = find_model(request.model)
     if known is None or "embed" not in known.can:
@@ -84,4 +79,5 @@ def _direction(word: str, dimension: int) -> NDArray[np.float64]:
 
     digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
     generator = np.random.default_rng(int.from_bytes(digest))
-    return generator.standard_normal(dimension) / dimension**0.5
+    direction: NDArray[np.float64] = generator.standard_normal(dimension) / dimension**0.5
+    return direction

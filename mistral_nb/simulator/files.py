@@ -15,12 +15,12 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import FileResponse, Response
 
-from mistral_nb.simulator.replies import JsonReply, query_bool, query_int
-from mistral_nb.simulator.validation import ApiProblem, unprocessable
+from mistral_nb.simulator.replies import JsonReply, query_bool, query_choices, query_int
+from mistral_nb.simulator.validation import ApiProblem, chosen, unprocessable
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from starlette.requests import Request
@@ -31,10 +31,26 @@ __all__ = ["content", "delete", "download_signed", "listing", "retrieve", "signe
 
 MAX_BYTES = 512 * 1024 * 1024
 PURPOSES = ("fine-tune", "batch", "ocr")
+VISIBILITIES = ("workspace", "user")
+FILTERS = {
+    "purpose": PURPOSES,
+    "sample_type": ("pretrain", "instruct", "batch_request", "batch_result", "batch_error"),
+    "source": ("upload", "repository", "mistral"),
+}
 COLUMNS = (
-    "id bytes created_at filename purpose sample_type num_lines mimetype source signature "
-    "expires_at visibility"
-).split()
+    "id",
+    "bytes",
+    "created_at",
+    "filename",
+    "purpose",
+    "sample_type",
+    "num_lines",
+    "mimetype",
+    "source",
+    "signature",
+    "expires_at",
+    "visibility",
+)
 
 
 async def upload(request: Request) -> Response:
@@ -49,17 +65,15 @@ async def upload(request: Request) -> Response:
         sent = form.get("file")
         if not isinstance(sent, UploadFile):
             raise unprocessable(("body", "file"), "Field required", "missing")
-        purpose = str(form.get("purpose") or "fine-tune")
-        if purpose not in PURPOSES:
-            message = f"Input should be {', '.join(map(repr, PURPOSES))}"
-            raise unprocessable(("body", "purpose"), message, "enum", purpose)
+        purpose = chosen(("body", "purpose"), form.get("purpose") or "fine-tune", PURPOSES)
+        visibility = form.get("visibility") or "workspace"
+        visibility = chosen(("body", "visibility"), visibility, VISIBILITIES)
         hours = _hours(form.get("expiry"))
-        digest = f"{sent.filename}:{sent.size}"
-        file_id = state.new_id("file", digest)
+        file_id = state.new_id("file", sent.filename, sent.size)
         path = state.file_path(file_id)
         lines, signature = await asyncio.to_thread(_keep, sent, path)
         state.add_file(
-            file_id,
+            id=file_id,
             filename=sent.filename or "file",
             purpose=purpose,
             sample_type="batch_request" if purpose == "batch" else "instruct",
@@ -69,7 +83,7 @@ async def upload(request: Request) -> Response:
             mimetype=_mimetype(sent),
             signature=signature,
             expires_at=int(time.time()) + hours * 3600 if hours else None,
-            visibility=str(form.get("visibility") or "workspace"),
+            visibility=visibility,
         )
     finally:
         await form.close()
@@ -83,8 +97,8 @@ async def listing(request: Request) -> Response:
     """``GET /v1/files``."""
     query = request.query_params
     rows = [row for row in request.app.state.store.files() if not _expired(row)]
-    for name in ("sample_type", "source", "purpose"):
-        if wanted := query.getlist(name):
+    for name, choices in FILTERS.items():
+        if wanted := query_choices(request, name, choices):
             rows = [row for row in rows if row[name] in wanted]
     if wanted := query.getlist("mimetypes"):
         rows = [row for row in rows if row["mimetype"] in wanted]
@@ -170,7 +184,7 @@ def _signature(request: Request, file_id: str, until: int) -> str:
     return hmac.new(secret, f"{file_id}:{until}".encode(), "sha256").hexdigest()
 
 
-async def _limited(request: Request) -> AsyncIterator[bytes]:
+async def _limited(request: Request) -> AsyncGenerator[bytes, None]:
     """Pass the body on, until it is larger than any file may be."""
     size = 0
     async for data in request.stream():

@@ -53,27 +53,27 @@ class _Filler:
         self.text = text
         self.seed = seed
 
-    def value(self, schema: Any, name: str, depth: int) -> Any:  # noqa: PLR0911 - a table of kinds
+    def value(self, schema: Any, name: str, depth: int) -> Any:
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
         if schema.get("enum"):
             return self._choice(schema["enum"], name)
-        for union in ("anyOf", "oneOf"):
-            if schema.get(union):
-                return self._one_of(schema[union], name, depth)
-        kind = schema.get("type")
-        if isinstance(kind, list):
-            options = [{**schema, "type": each} for each in kind]
+        options = schema.get("anyOf") or schema.get("oneOf")
+        if not options and isinstance(schema.get("type"), list):
+            options = [{**schema, "type": each} for each in schema["type"]]
+        if options:
             return self._one_of(options, name, depth)
-        if kind is None:
-            kind = "object" if "properties" in schema else "string"
+        return self._of_type(schema, name, depth)
+
+    def _of_type(self, schema: dict[str, Any], name: str, depth: int) -> Any:
+        kind = schema.get("type") or ("object" if "properties" in schema else "string")
         if kind == "object":
             return self._object(schema, depth)
         if kind == "array":
             return self._array(schema, name, depth)
         if kind == "boolean":
-            return overlap(name, self.text) > 0 if stems(name) else False
+            return overlap(name, self.text) > 0
         if kind in {"integer", "number"}:
             return self._number(schema, name, whole=kind == "integer")
         return None if kind == "null" else self._string(schema, name)

@@ -40,8 +40,16 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or refuse it."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1"):
+        if scope["type"] != "http":
             await self.app(scope, receive, send)
+            return
+        if not scope["path"].startswith("/v1"):
+            # A page in a browser must not steer a simulator on the reader's machine.
+            if "origin" in Headers(scope=scope):
+                refusal = JsonReply({"detail": "Not for web pages"}, status_code=403)
+                await refusal(scope, receive, send)
+            else:
+                await self.app(scope, receive, send)
             return
         status = 0
         losing = self.core.strikes("lost_reply_rate")
@@ -77,9 +85,9 @@ class Gate:
             return ApiProblem(401, {"detail": "Unauthorized"})
         faults = core.faults
         path = scope["path"]
-        if path.startswith("/v1/batch/jobs/") and scope["method"] == "GET":
-            if core.first("batch_poll_errors") or core.strikes("batch_poll_error_rate"):
-                return _server_error(503)
+        polled = path.startswith("/v1/batch/jobs/") and scope["method"] == "GET"
+        if polled and (core.first("batch_poll_errors") or core.strikes("batch_poll_error_rate")):
+            return _server_error(503)
         if core.strikes("rate_limit_rate"):
             return _too_many(faults.retry_after, core.limiter.headers())
         if core.strikes("error_rate"):

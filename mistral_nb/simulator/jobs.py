@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
-from starlette.responses import Response
 
 from mistral_nb.simulator.batch import ENDPOINTS, MAX_ROWS
 from mistral_nb.simulator.catalogue import find_model
-from mistral_nb.simulator.replies import JsonReply, query_bool, query_int
-from mistral_nb.simulator.state import TERMINAL, State
+from mistral_nb.simulator.replies import JsonReply, query_bool, query_choices, query_int
+from mistral_nb.simulator.state import STATUSES, TERMINAL, State
 from mistral_nb.simulator.validation import (
     ApiProblem,
     JobRequest,
@@ -26,11 +25,22 @@ if TYPE_CHECKING:
     import sqlite3
 
     from starlette.requests import Request
+    from starlette.responses import Response
 
 __all__ = ["cancel", "create", "delete", "listing", "retrieve"]
 
 KNOWN_QUERY = frozenset(
-    "page page_size model agent_id metadata created_after created_by_me status order_by".split()
+    {
+        "page",
+        "page_size",
+        "model",
+        "agent_id",
+        "metadata",
+        "created_after",
+        "created_by_me",
+        "status",
+        "order_by",
+    }
 )
 
 
@@ -39,11 +49,10 @@ async def create(request: Request) -> Response:
     state: State = request.app.state.store
     wanted: JobRequest = check(JobRequest, await request.body())
     _check_job(wanted)
-    total = _check_files(state, wanted)
+    _check_files(state, wanted)
     files = [str(each) for each in wanted.input_files or ()]
     job_id = state.new_id("job", wanted.endpoint, wanted.model, files)
     if wanted.requests is not None:
-        total = len(wanted.requests)
         lines = (orjson.dumps(row.model_dump()) + b"\n" for row in wanted.requests)
         path = state.part_path(job_id, "input")
         await asyncio.to_thread(path.write_bytes, b"".join(lines))
@@ -55,7 +64,6 @@ async def create(request: Request) -> Response:
         metadata=wanted.metadata,
         input_files=files,
         timeout_hours=wanted.timeout_hours,
-        total=total,
     )
     state.count("jobs_created")
     request.app.state.worker.wake()
@@ -85,7 +93,7 @@ def _check_job(wanted: JobRequest) -> None:
         raise invalid_model(wanted.model)
 
 
-def _check_files(state: State, wanted: JobRequest) -> int:
+def _check_files(state: State, wanted: JobRequest) -> None:
     total = 0
     for number, file_id in enumerate(wanted.input_files or ()):
         row = state.file(str(file_id))
@@ -100,7 +108,6 @@ def _check_files(state: State, wanted: JobRequest) -> int:
     if total > MAX_ROWS:
         message = f"{total} requests in one job, more than {MAX_ROWS}"
         raise unprocessable(("body", "input_files"), message, "value_error")
-    return total
 
 
 async def listing(request: Request) -> Response:
@@ -110,7 +117,7 @@ async def listing(request: Request) -> Response:
     for name in ("model", "agent_id"):
         if wanted := query.get(name):
             rows = [row for row in rows if row[name] == wanted]
-    if statuses := query.getlist("status"):
+    if statuses := query_choices(request, "status", STATUSES):
         rows = [row for row in rows if row["status"] in statuses]
     metadata = {key: value for key, value in query.items() if key not in KNOWN_QUERY}
     if packed := query.get("metadata"):
@@ -120,11 +127,8 @@ async def listing(request: Request) -> Response:
     if after := query.get("created_after"):
         moment = _moment(after)
         rows = [row for row in rows if row["created_at"] > moment]
-    order = query.get("order_by", "-created")
-    if order not in {"created", "-created"}:
-        message = "Input should be 'created' or '-created'"
-        raise unprocessable(("query", "order_by"), message, "literal_error", order)
-    if order == "-created":
+    order = query_choices(request, "order_by", ("created", "-created"))
+    if order != ["created"]:
         rows.reverse()
     page, size = query_int(request, "page", 0), query_int(request, "page_size", 100, 1)
     data = [shown(row) for row in rows[page * size : (page + 1) * size]]

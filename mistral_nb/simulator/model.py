@@ -14,41 +14,30 @@ import orjson
 
 from mistral_nb.simulator.filling import fill
 from mistral_nb.simulator.prose import essay, thoughts, topic
+from mistral_nb.simulator.reading import find_labels, last_message, plain_text, subject
 from mistral_nb.simulator.words import best, ranked, stems
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Answer", "answer", "plain_text"]
+__all__ = ["Answer", "answer"]
 
-_EXACTLY = re.compile(
-    r"(?:reply|respond|answer|say|repeat)\s+(?:with\s+)?exactly:?\s*(.+)", re.I | re.S
+_ECHO = re.compile(
+    r"(?:reply|respond|answer|say|repeat)\s+(?:with\s+)?exactly(?!\s+one\b)[:\s]\s*(.+)"
+    r"|^\s*(?:say|echo|repeat)\s*:\s*(.+)",
+    re.IGNORECASE | re.DOTALL,
 )
-_ECHO = re.compile(r"^\s*(?:say|echo|repeat)\s*:\s*(.+)", re.I | re.S)
-_SUM = re.compile(r"-?\d+(?:\.\d+)?(?:\s*(?:\*\*|[-+*/x×])\s*-?\d+(?:\.\d+)?)+")
-_GREETING = re.compile(r"^\s*(hi|hello|hey|bonjour|good (?:morning|evening|day))\b", re.I)
-_LISTED = re.compile(
-    r"(?:labels?|categor(?:y|ies)|class(?:es)?|intents?|options?|one of|choose (?:from|between)|"
-    r"among|either)\b[^:\n\[(]{0,40}[:\[(]?\s*([^\n]+)",
-    re.I,
-)
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", re.M)
-_INPUT = re.compile(
-    r"(?:^|\n)\s*(?:text|input|ticket|message|review|query|question|comment|sentence|email|tweet|"
-    r"document|title|customer)\s*:\s*(.+)",
-    re.I | re.S,
-)
-_MARKED = re.compile(
-    r"(?:\"\"\"|```|<text>|<input>)\s*(.+?)\s*(?:\"\"\"|```|</text>|</input>)", re.S
-)
+_SUM = re.compile(r"-?\d+(?:\.\d+)?(?:\s*[-+*/x]\s*-?\d+(?:\.\d+)?)+")
+_GREETING = re.compile(r"^\s*(hi|hello|hey|bonjour|good (?:morning|evening|day))\b", re.IGNORECASE)
 _LONG = re.compile(
     r"\b(explain|describe|write|tell me about|how (?:do|does|to|can)|why|introduce|teach|essay|"
     r"summari[sz]e|guide|tutorial|story|compare|overview)\b",
-    re.I,
+    re.IGNORECASE,
 )
 _KEYS = re.compile(r"[\"'`](\w{1,40})[\"'`]")
 _ALPHABET = string.ascii_letters + string.digits
-MOST_LABEL_WORDS = 6
+SHORT = 120
+"""A sum or a greeting inside a longer prompt is not what is asked."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +55,6 @@ class Answer:
     calls: tuple[tuple[str, str, str], ...] = ()
 
 
-def plain_text(content: Any) -> str:
-    """Return the words of a message's content, whichever of its shapes it has."""
-    if isinstance(content, str):
-        return content
-    texts = [chunk.get("text") for chunk in content or () if isinstance(chunk, dict)]
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
 def answer(body: Mapping[str, Any], *, reasoning: bool = False, seed: object = 0) -> Answer:
     """Answer a chat request; the same body and seed always get the same answer.
 
@@ -87,19 +68,12 @@ def answer(body: Mapping[str, Any], *, reasoning: bool = False, seed: object = 0
     """
     seed = (seed, body.get("random_seed"))
     messages = body["messages"]
-    prompt = _last(messages, "user")
+    prompt = last_message(messages, "user")
     calls = _tool_calls(body, prompt, seed)
     if calls:
         return Answer(calls=calls)
     text = _text(body, messages, prompt, seed)
     return Answer(text, thoughts(prompt, text) if reasoning else "")
-
-
-def _last(messages: Sequence[Mapping[str, Any]], role: str) -> str:
-    for message in reversed(messages):
-        if message["role"] == role:
-            return plain_text(message.get("content"))
-    return ""
 
 
 def _text(
@@ -108,17 +82,17 @@ def _text(
     form = body.get("response_format") or {}
     if form.get("type") == "json_schema" and form.get("json_schema"):
         schema = form["json_schema"]["schema"]
-        return _json(fill(schema, _subject(prompt, ()), seed))
+        return _json(fill(schema, subject(prompt), seed))
     if form.get("type") == "json_object":
         return _json(_free_object(messages, prompt, seed))
     if messages[-1]["role"] == "tool":
         return _from_tools(messages)
     said = _quick(prompt)
     if said is None:
-        system = _last(messages, "system")
-        labels = _labels(prompt) or _labels(system)
+        system = last_message(messages, "system")
+        labels = find_labels(prompt) or find_labels(system)
         if labels:
-            said = labels[best(labels, _subject(prompt, labels), seed)[0]]
+            said = labels[best(labels, subject(prompt, labels), seed)[0]]
     if said is None:
         said = essay(prompt, seed) if _LONG.search(prompt) else _short(prompt)
     if messages[-1].get("prefix"):
@@ -128,15 +102,15 @@ def _text(
 
 def _quick(prompt: str) -> str | None:
     """Answer what needs no thought: an echo, a sum, a greeting."""
-    if echo := (_EXACTLY.search(prompt) or _ECHO.search(prompt)):
-        return echo.group(1).strip().strip('"')
-    sum_ = _SUM.search(prompt)
-    if sum_ and len(prompt) < 120:  # noqa: PLR2004 - a sum inside a long text is no question
-        expression = " ".join(sum_.group().replace("x", "*").replace("×", "*").split())
-        value = _calculate(expression)
+    if echo := _ECHO.search(prompt):
+        return (echo.group(1) or echo.group(2)).strip().strip('"')
+    if len(prompt) > SHORT:
+        return None
+    if sum_ := _SUM.search(prompt):
+        value = _calculate(sum_.group().replace("x", "*"))
         if value is not None:
-            return f"{' '.join(sum_.group().split())} = {value:g}"
-    if _GREETING.match(prompt) and len(prompt) < 60:  # noqa: PLR2004
+            return f"{sum_.group()} = {value:g}"
+    if _GREETING.match(prompt):
         return "Hello! I am the simulator's small model. What would you like to try?"
     return None
 
@@ -165,45 +139,6 @@ def _calculate(expression: str) -> float | None:
         return None
 
 
-def _labels(prompt: str) -> list[str]:
-    """Find the labels that a prompt offers to choose from."""
-    bullets = [item.strip("`'\"*") for item in _BULLET.findall(prompt)]
-    if len(bullets) > 1 and all(len(item.split()) <= MOST_LABEL_WORDS for item in bullets):
-        return bullets
-    for match in _LISTED.finditer(prompt):
-        inside = re.split(r"[\])]|\.\s|\.$", match.group(1), maxsplit=1)[0]
-        parts = re.split(r"\s*(?:,|;|/|\||\bor\b|\band\b)\s*", inside)
-        labels = [part.strip(" .:`'\"*?!") for part in parts]
-        labels = [label for label in labels if label]
-        if len(labels) > 1 and all(len(label.split()) <= MOST_LABEL_WORDS for label in labels):
-            return labels
-    return []
-
-
-def _subject(prompt: str, labels: Sequence[str]) -> str:
-    """Cut a prompt down to the text it is about, without instructions and label list."""
-    for pattern in (_MARKED, _INPUT):
-        if match := pattern.search(prompt):
-            return match.group(1).strip()
-    if labels:
-        lines = [line for line in prompt.splitlines() if _mentions(line, labels) < 2]  # noqa: PLR2004
-        prompt = "\n".join(lines) or prompt
-    head, mark, rest = prompt.partition(":\n")
-    if mark and rest.strip():
-        return rest.strip()
-    head, mark, rest = prompt.partition("? ")
-    if mark and len(head.split()) <= 8 and rest.strip():  # noqa: PLR2004 - "Which intent? ..."
-        return rest.strip()
-    head, mark, rest = prompt.partition(": ")
-    if mark and len(head.split()) <= 12 and rest.strip():  # noqa: PLR2004 - "Label this: ..."
-        return rest.strip()
-    return prompt
-
-
-def _mentions(line: str, labels: Sequence[str]) -> int:
-    return sum(label in line for label in labels)
-
-
 def _short(prompt: str) -> str:
     about = topic(prompt)
     return (
@@ -223,7 +158,7 @@ def _free_object(
     asked = "\n".join(plain_text(m.get("content")) for m in messages if m["role"] != "assistant")
     keys = list(dict.fromkeys(_KEYS.findall(asked)))[:12] or ["answer"]
     schema = {"type": "object", "properties": {key: {"type": "string"} for key in keys}}
-    value: dict[str, Any] = fill(schema, _subject(prompt, ()), seed)
+    value: dict[str, Any] = fill(schema, subject(prompt), seed)
     if keys == ["answer"]:
         value["answer"] = _quick(prompt) or _short(prompt)
     return value

@@ -20,7 +20,7 @@ _LEAD = re.compile(
 )
 
 _OPENINGS = (
-    "**{Topic}** looks simple from outside and repays a second look. Here is the short version first.",
+    "**{Topic}** looks simple from outside and repays a second look. The short version first.",
     "In one sentence: **{topic}** is a way to get more done while waiting less.",
     "Most people meet **{topic}** by accident. It helps to know its three parts by name.",
 )
@@ -42,6 +42,15 @@ _CLOSINGS = (
     "> Rule of thumb: make it work, make it clear, and only then make it fast.",
     "> If you remember one thing about {topic}: the waiting is the part worth removing.",
     "> Next step: change one line of the example and predict the output before you run it.",
+)
+_PICTURE = (
+    "Think of a kitchen. One cook can watch three pots, because pots mostly *wait*. The same "
+    "holds for {topic}: the work is short, the waiting is long, and the art lies in doing "
+    "something useful in between."
+)
+_TIMES = (
+    "Both steps wait at the same time, so the whole takes `0.2` seconds and not `0.3`. With $n$ "
+    "tasks of $t$ seconds each, that is about $t$ instead of $n \\cdot t$."
 )
 _CODE = """```python
 import asyncio
@@ -91,13 +100,10 @@ def essay(prompt: str, seed: object) -> str:
         (
             f"## {about[:1].upper() + about[1:]}",
             pick("opening", _OPENINGS),
-            "Think of a kitchen. One cook can watch three pots, because pots mostly *wait*. "
-            f"The same holds for {lower}: the work is short, the waiting is long, and the "
-            "art lies in doing something useful in between.",
+            said(_PICTURE),
             f"### How to go about it\n\n{points}",
             f"### A small example\n\n{_CODE}",
-            "Both steps wait at the same time, so the whole takes `0.2` seconds and not `0.3`. "
-            "With $n$ tasks of $t$ seconds each, that is about $t$ instead of $n \\cdot t$.",
+            _TIMES,
             f"### Which way to choose\n\n| way | good at | price |\n|---|---|---|\n{rows}",
             pick("closing", _CLOSINGS),
         )

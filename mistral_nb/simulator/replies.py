@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.responses import Response
 
-from mistral_nb.simulator.validation import unprocessable
+from mistral_nb.simulator.validation import chosen, unprocessable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from starlette.requests import Request
 
-__all__ = ["JsonReply", "query_bool", "query_int"]
+__all__ = ["JsonReply", "query_bool", "query_choices", "query_int"]
 
 
 class JsonReply(Response):
@@ -65,3 +67,12 @@ def query_bool(request: Request, name: str, default: bool) -> bool:
         return False
     message = "Input should be a valid boolean, unable to interpret input"
     raise unprocessable(("query", name), message, "bool_parsing", text)
+
+
+def query_choices(request: Request, name: str, choices: Sequence[str]) -> list[str]:
+    """Read a parameter that may come several times, each time one of some words.
+
+    Raises:
+        ApiProblem: 422; it is none of them.
+    """
+    return [chosen(("query", name), each, choices) for each in request.query_params.getlist(name)]

@@ -18,8 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-__all__ = ["TERMINAL", "State"]
+__all__ = ["STATUSES", "TERMINAL", "State"]
 
+SWEEP_SECONDS = 3600
+
+STATUSES = (
+    "QUEUED",
+    "RUNNING",
+    "SUCCESS",
+    "FAILED",
+    "TIMEOUT_EXCEEDED",
+    "CANCELLATION_REQUESTED",
+    "CANCELLED",
+)
 TERMINAL = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
 
 MIGRATIONS = (
@@ -39,7 +50,7 @@ MIGRATIONS = (
         number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, endpoint TEXT NOT NULL,
         model TEXT, agent_id TEXT, metadata TEXT, input_files TEXT NOT NULL,
         status TEXT NOT NULL, created_at REAL NOT NULL, started_at REAL, completed_at REAL,
-        timeout_hours INTEGER NOT NULL, total INTEGER NOT NULL,
+        timeout_hours INTEGER NOT NULL, total INTEGER NOT NULL DEFAULT 0,
         succeeded INTEGER NOT NULL DEFAULT 0, failed INTEGER NOT NULL DEFAULT 0,
         done INTEGER NOT NULL DEFAULT 0, output_bytes INTEGER NOT NULL DEFAULT 0,
         error_bytes INTEGER NOT NULL DEFAULT 0, output_file TEXT, error_file TEXT,
@@ -145,10 +156,10 @@ class State:
         """Return where a file's content lies; ids are always our own, never a client's text."""
         return self.home / "files" / str(uuid.UUID(file_id))
 
-    def add_file(self, file_id: str, **columns: Any) -> None:
+    def add_file(self, **columns: Any) -> None:
         """Insert a file whose content is in place."""
         columns = {"created_at": int(time.time()), "visibility": "workspace", **columns}
-        self._insert("files", id=file_id, **columns)
+        self._insert("files", **columns)
 
     def file(self, file_id: str) -> sqlite3.Row | None:
         """Return a file's row, or None."""
@@ -192,12 +203,75 @@ class State:
             tuple(TERMINAL),
         )
 
+    def begin_job(self, job_id: str, total: int) -> None:
+        """Turn a queued job into a running one, unless it was cancelled meanwhile."""
+        with self.lock:
+            self.db.execute(
+                "UPDATE jobs SET status = 'RUNNING', started_at = ?, total = ? "
+                "WHERE id = ? AND status = 'QUEUED'",
+                (time.time(), total, job_id),
+            )
+
+    def end_job(
+        self,
+        job: sqlite3.Row,
+        owner: str,
+        status: str,
+        files: dict[str, dict[str, Any] | None],
+        errors: list[dict[str, Any]],
+    ) -> None:
+        """End a job and insert its result files, both or neither.
+
+        Args:
+            job: The job as it was when its files were written.
+            owner: Who ends it; nothing happens if the lease was lost.
+            status: Terminal status.
+            files: Columns of the ``output`` and ``error`` file, None for no such file.
+            errors: What the job says went wrong.
+        """
+        ids = {part: columns and columns["id"] for part, columns in files.items()}
+        with self.lock, transaction(self.db):
+            if not self.owns(job["id"], owner, job["done"]):
+                return
+            for columns in files.values():
+                if columns:
+                    self.add_file(**columns)
+            self.db.execute(
+                "UPDATE jobs SET status = ?, completed_at = ?, output_file = ?, error_file = ?, "
+                "errors = ?, owner = NULL WHERE id = ?",
+                (
+                    status,
+                    time.time(),
+                    ids["output"],
+                    ids["error"],
+                    orjson.dumps(errors).decode(),
+                    job["id"],
+                ),
+            )
+        self._remove_parts(job["id"])
+
+    def owns(self, job_id: str, owner: str, done: int) -> bool:
+        """Return whether a job is still ours and where we left it; ask in a transaction."""
+        row = self._one("SELECT owner, done FROM jobs WHERE id = ?", (job_id,))
+        return row is not None and row["owner"] == owner and row["done"] == done
+
+    def sweep(self) -> None:
+        """Remove working files that a killed process left behind."""
+        for path in (self.home / "jobs").iterdir():
+            job = self.job(path.name.split(".")[0])
+            old = time.time() - path.stat().st_mtime > SWEEP_SECONDS
+            if old and (job is None or job["status"] in TERMINAL):
+                path.unlink(missing_ok=True)
+
+    def _remove_parts(self, job_id: str) -> None:
+        for part in ("input", "output", "error"):
+            self.part_path(job_id, part).unlink(missing_ok=True)
+
     def delete_job(self, job_id: str) -> None:
         """Forget a job; its output files stay, as files."""
         with self.lock:
             self.db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
-        for part in ("input", "output", "error"):
-            self.part_path(job_id, part).unlink(missing_ok=True)
+        self._remove_parts(job_id)
 
     def request_cancel(self, job_id: str) -> None:
         """Ask for a job to be cancelled; no effect on one that has ended."""

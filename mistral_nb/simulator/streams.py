@@ -52,7 +52,7 @@ class EventStream(Response):
         self._faults = faults
         self._stats = stats
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Send the stream while watching for a disconnect."""
         self._stats.stream_opened()
         sending = asyncio.ensure_future(self._send(send))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Annotated, Any, Literal
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from uuid import UUID  # noqa: TC003 - pydantic reads it
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = [
     "ApiProblem",
@@ -14,6 +17,7 @@ __all__ = [
     "EmbeddingRequest",
     "JobRequest",
     "check",
+    "chosen",
     "invalid_model",
     "unprocessable",
 ]
@@ -55,6 +59,18 @@ def unprocessable(
     return ApiProblem(
         422, {"detail": [{"type": kind, "loc": list(loc), "msg": message, "input": value}]}
     )
+
+
+def chosen(loc: tuple[str | int, ...], value: object, choices: Sequence[str]) -> str:
+    """Return a value that is one of some choices.
+
+    Raises:
+        ApiProblem: 422; it is not.
+    """
+    if value not in choices:
+        listed = " or ".join(", ".join(map(repr, choices)).rsplit(", ", 1))
+        raise unprocessable(loc, f"Input should be {listed}", "enum", str(value))
+    return str(value)
 
 
 class _Strict(BaseModel):

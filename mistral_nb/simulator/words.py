@@ -15,19 +15,20 @@ __all__ = ["best", "chance", "overlap", "ranked", "stems"]
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
-STOP = frozenset(
-    "a an and are as at be been but by can could did do does for from had has have he her his how "
-    "i if in into is it its just me my no not of off on or our out she so some than that the their "
-    "them then there these they this to too up us was we were what when where which who why will "
-    "with would you your am any all about please tell get got".split()
-)
+_STOP_TEXT = """
+a an and are as at be been but by can could did do does for from had has have he her his how i if
+in into is it its just me my no not of off on or our out she so some than that the their them then
+there these they this to too up us was we were what when where which who why will with would you
+your am any all about please tell get got
+"""
+STOP = frozenset(_STOP_TEXT.split())
 
 # Words that often speak for a label, by stem of the label's word.
 _SIGNS = {
     "positive": "good great love loved excellent amazing happy perfect best wonderful nice thanks "
     "fantastic enjoyed recommend brilliant awesome pleased delighted helpful",
-    "negative": "bad terrible hate hated awful worst broken poor disappointed disappointing horrible "
-    "angry useless waste slow refund never rude annoying crash crashes unhappy fails",
+    "negative": "bad terrible hate hated awful worst broken poor disappointed disappointing "
+    "horrible angry useless waste slow refund never rude annoying crash crashes unhappy fails",
     "neutral": "okay average fine normal ordinary",
     "billing": "invoice charge charged payment pay paid refund price subscription card receipt "
     "bill cost money tax vat",
@@ -37,12 +38,14 @@ _SIGNS = {
     "login": "password sign log account locked access 2fa code reset",
     "password": "login reset forgot locked",
     "technical": "error bug crash crashes broken fails install update app screen freeze freezes",
+    "crash": "freeze freezes frozen closes quits hangs error bug update screen",
+    "damaged": "broken crack cracked chipped scratched dent dented bent leaks burst missing smashed",
     "bug": "error crash crashes broken fails freeze freezes wrong stopped",
     "shipping": "delivery package parcel arrived track tracking ship order courier late",
     "delivery": "package parcel arrived arrive track tracking ship shipping courier late",
     "order": "ordered package item purchase bought parcel",
     "feature": "add wish suggestion support would could option idea dark",
-    "question": "how what where when wondering ask",
+    "question": "how what which where does difference fit suit wondering ask",
     "complaint": "terrible unacceptable disappointed angry bad awful rude",
     "praise": "love thanks great excellent wonderful",
     "urgent": "asap immediately now emergency critical down outage production",
