@@ -28,7 +28,7 @@ from mistral_nb.portal import Handle, in_kernel
 from mistral_nb.replies import Reply, ReplyBuilder, ToolCall, Usage, WrongShapeError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
@@ -37,6 +37,8 @@ __all__ = ["Reply", "StreamHandle", "ToolCall", "Usage", "start_stream"]
 
 CLOSE_LIMIT = 1.0
 """Seconds that closing a response may take when a stream is stopped."""
+FINISH_LIMIT = 2.0
+"""Seconds that a view may take to show the end before the reply is given."""
 
 
 def start_stream(
@@ -99,6 +101,7 @@ class StreamHandle(Handle[Reply]):
         self._end: Record | None = None
         self._scope: anyio.CancelScope | None = None
         self._stopped = False
+        self._finishing: list[Callable[[], Awaitable[object]]] = []
         super().__init__(connection.portal, self._work)
 
     def __repr__(self) -> str:
@@ -155,6 +158,13 @@ class StreamHandle(Handle[Reply]):
 
         return self._portal.call(on_loop)
 
+    def finish_with(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Have ``work`` awaited after the last event, before anyone who waits gets the reply.
+
+        A view settles in it: programs that run notebooks hear nothing after a cell's end.
+        """
+        self._finishing.append(work)
+
     def __iter__(self) -> Iterator[str]:
         """Yield pieces of the answer as they arrive; raise its error at the end."""
         self._portal.refuse_own_thread()
@@ -163,7 +173,7 @@ class StreamHandle(Handle[Reply]):
             for event in events:
                 if text := _answer_text(event):
                     yield text
-            self._raise_error()
+            self._future.result()
         except KeyboardInterrupt:
             if not self._interrupted():
                 raise
@@ -176,11 +186,7 @@ class StreamHandle(Handle[Reply]):
             async for event in events:
                 if text := _answer_text(event):
                     yield text
-        self._raise_error()
-
-    def _raise_error(self) -> None:
-        if isinstance(self._end, ChatError):
-            raise self._end.error
+        await self
 
     def _interrupted(self) -> bool:
         self.stop()
@@ -219,6 +225,9 @@ class StreamHandle(Handle[Reply]):
                 stopped = MistralNbError("The kernel ended while the reply was arriving.")
                 self._end = ChatError(self.request_id, stopped, self._reply(None))
             self.bus.publish_nowait(self._end)
+            for work in self._finishing:
+                with anyio.move_on_after(FINISH_LIMIT, shield=True):
+                    await work()
         return reply
 
     async def _receive(self) -> None:
