@@ -1,0 +1,33 @@
+"""Markdown -> safe HTML, whole or while it arrives. Pure: nothing is read, loaded or sent.
+
+The text is a model's and is not trusted: raw HTML is shown, not used; links lead to http, https
+and mailto only; images never load by themselves; the result passes a strict allow-list.
+"""
+
+from __future__ import annotations
+
+from mistral_nb.markdown.harmless import is_harmless
+from mistral_nb.markdown.incremental import Incremental
+from mistral_nb.markdown.leaves import TOKEN_COLOURS, escape
+from mistral_nb.markdown.page import Patch
+from mistral_nb.markdown.parsing import BYTE_ORDER_MARK, References, inline, parse, settle, spans
+from mistral_nb.markdown.writing import clean, write
+
+__all__ = ["TOKEN_COLOURS", "Incremental", "Patch", "escape", "is_harmless", "render"]
+
+
+def render(text: str) -> str:
+    """Render a whole Markdown text.
+
+    Args:
+        text: Untrusted Markdown: CommonMark with tables, strikethrough, task lists and math.
+
+    Returns:
+        HTML that needs no further sanitising; ``""`` for text that shows nothing.
+    """
+    references = References({})
+    tokens = parse(settle(text.removeprefix(BYTE_ORDER_MARK)) + "\n", references)
+    inline(tokens, references)
+    return "".join(
+        clean(write(tokens[start:stop])) for start, stop in spans(tokens, 0, len(tokens))
+    )

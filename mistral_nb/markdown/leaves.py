@@ -1,0 +1,191 @@
+"""Text, code and math -> HTML: escaping, Pygments classes, MathML; bounded in time, no raising."""
+
+from __future__ import annotations
+
+import re
+from functools import cache, lru_cache
+from html import unescape
+from typing import TYPE_CHECKING
+
+import nh3
+
+if TYPE_CHECKING:
+    from pygments.lexer import Lexer
+    from pygments.token import _TokenType
+
+__all__ = ["MATH_ATTRIBUTES", "MATH_TAGS", "TOKEN_COLOURS", "escape", "highlight", "typeset"]
+
+CODE_LIMIT = 50_000
+"""Characters of code; more is shown without colours."""
+
+MATH_LIMIT = 2_000
+"""Characters of TeX (some 25 ms of work at worst); more is shown as source."""
+
+MATH_DEPTH = 40
+"""Nested braces in TeX; the converter is recursive."""
+
+TOKEN_COLOURS = {
+    "k": "--jp-mirror-editor-keyword-color",
+    "s": "--jp-mirror-editor-string-color",
+    "c": "--jp-mirror-editor-comment-color",
+    "m": "--jp-mirror-editor-number-color",
+    "o": "--jp-mirror-editor-operator-color",
+    "nf": "--jp-mirror-editor-def-color",
+    "nb": "--jp-mirror-editor-builtin-color",
+    "nd": "--jp-mirror-editor-meta-color",
+    "nt": "--jp-mirror-editor-tag-color",
+    "na": "--jp-mirror-editor-attribute-color",
+    "gd": "--jp-mirror-editor-error-color",
+    "gi": "--jp-mirror-editor-string-color",
+    "gh": "--jp-mirror-editor-header-color",
+}
+"""Class of a piece of code (the short names Pygments' own style sheets use) -> JupyterLab colour."""
+
+MATH_TAGS = frozenset(
+    "math mrow mi mn mo mtext mspace mfrac msqrt mroot mstyle mpadded mphantom menclose msub msup"
+    " msubsup munder mover munderover mmultiscripts mprescripts mtable mtr mtd".split()
+)
+
+MATH_ATTRIBUTES = frozenset(
+    "display mathvariant displaystyle scriptlevel stretchy fence form separator lspace rspace"
+    " largeop movablelimits symmetric minsize maxsize accent accentunder width height depth"
+    " voffset linethickness columnalign columnspacing rowspacing columnlines rowlines notation"
+    " mathcolor".split()
+)
+
+_UNSAFE_TEX = re.compile(
+    r"\\(?:href|url|html\w*|style|class|cssId|unicode|verb|require|data|bbox|mmlToken|def|let"
+    r"|[gex]def|(?:re|provide)?newcommand|(?:re)?newenvironment|DeclareMathOperator)"
+)
+_TAG = re.compile(r"<[^>]*>")
+_MATH_CLEANER = nh3.Cleaner(
+    tags=set(MATH_TAGS),
+    attributes={tag: set(MATH_ATTRIBUTES) for tag in MATH_TAGS},
+    link_rel=None,
+)
+_ESCAPES = str.maketrans(
+    {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#39;", "\0": "\ufffd"}
+)
+
+
+def escape(text: str) -> str:
+    """Turn any text into HTML text, also safe inside a quoted attribute.
+
+    Args:
+        text: Untrusted text; NUL and lone surrogates become U+FFFD.
+
+    Returns:
+        The text with ``& < > " '`` as character references.
+    """
+    if not text.isascii():
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text.translate(_ESCAPES)
+
+
+@lru_cache(maxsize=64)
+def highlight(code: str, language: str) -> str:
+    """Colour code by classes.
+
+    Args:
+        code: The code; more than ``CODE_LIMIT`` characters stay without colours.
+        language: Any of the names Pygments knows the language by; an unknown one is fine.
+
+    Returns:
+        Escaped code in ``<span class=...>``, classes from ``TOKEN_COLOURS`` only.
+    """
+    lexer = _lexer(language.lower()) if language and len(code) <= CODE_LIMIT else None
+    if lexer is None:
+        return escape(code)
+    runs: list[tuple[str, list[str]]] = []
+    try:
+        for kind, piece in lexer.get_tokens(code):
+            name = _token_class(kind) if piece.strip() else (runs[-1][0] if runs else "")
+            if not runs or runs[-1][0] != name:
+                runs.append((name, []))
+            runs[-1][1].append(piece)
+    except Exception:  # a lexer is somebody's regular expressions meeting hostile text
+        return escape(code)
+    written = [(name, escape("".join(pieces))) for name, pieces in runs]
+    if "".join("".join(pieces) for _, pieces in runs) != code:
+        return escape(code)
+    return "".join(
+        f'<span class="{name}">{text}</span>' if name else text for name, text in written
+    )
+
+
+@cache
+def _token_class(kind: _TokenType) -> str:
+    """Find the class of the nearest ancestor that has a colour."""
+    from pygments.token import Comment, Generic, Keyword, Literal, Name, Operator
+
+    table = {
+        Keyword: "k",
+        Operator.Word: "k",
+        Literal.String: "s",
+        Comment: "c",
+        Literal.Number: "m",
+        Operator: "o",
+        Name.Function: "nf",
+        Name.Class: "nf",
+        Name.Builtin: "nb",
+        Name.Exception: "nb",
+        Name.Decorator: "nd",
+        Name.Tag: "nt",
+        Name.Attribute: "na",
+        Generic.Deleted: "gd",
+        Generic.Inserted: "gi",
+        Generic.Heading: "gh",
+        Generic.Subheading: "gh",
+    }
+    while kind not in table:
+        if kind.parent is None:
+            return ""
+        kind = kind.parent
+    return table[kind]
+
+
+@lru_cache(maxsize=128)
+def _lexer(language: str) -> Lexer | None:
+    from pygments.lexers import get_lexer_by_name
+    from pygments.util import ClassNotFound
+
+    try:
+        return get_lexer_by_name(language, stripnl=False, ensurenl=False)
+    except ClassNotFound:
+        return None
+
+
+@lru_cache(maxsize=512)
+def typeset(tex: str, *, block: bool = False) -> str:
+    """Turn TeX math into MathML.
+
+    Args:
+        tex: Untrusted TeX, without the dollar signs.
+        block: Display style, on its own line.
+
+    Returns:
+        A ``<math>`` element, or the source in ``<code class="mnb-tex">`` when it is too long, not
+        convertible, or uses a command that reaches beyond math (``\\href`` and its like).
+    """
+    source = f'<code class="mnb-tex">{escape(tex)}</code>'
+    if len(tex) > MATH_LIMIT or _depth(tex) > MATH_DEPTH or _UNSAFE_TEX.search(tex):
+        return source
+    from latex2mathml.converter import convert
+
+    try:
+        mathml = _MATH_CLEANER.clean(convert(tex, display="block" if block else "inline"))
+    except Exception:  # the converter raises a dozen kinds, and IndexError on odd input
+        return source
+    # MathJax looks for TeX in the text of MathML too, and it knows commands that run scripts.
+    if not mathml.startswith("<math") or re.search(r"[\\$]", unescape(_TAG.sub("", mathml))):
+        return source
+    return mathml.replace(' display="inline"', "", 1)
+
+
+def _depth(tex: str) -> int:
+    """Count the deepest nesting of braces and ``\\left``, and runs of commands without braces."""
+    depth = deepest = 0
+    for mark in re.findall(r"[{}]|\\left\b|\\right\b|\\begin\b|\\end\b", tex):
+        depth += 1 if mark in {"{", "\\left", "\\begin"} else -1
+        deepest = max(deepest, depth)
+    return deepest

@@ -1,0 +1,233 @@
+"""Tokens -> safe HTML. Every tag, attribute and URL scheme that can occur is named here."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import nh3
+
+from mistral_nb.markdown.leaves import (
+    MATH_ATTRIBUTES,
+    MATH_TAGS,
+    TOKEN_COLOURS,
+    escape,
+    highlight,
+    typeset,
+)
+from mistral_nb.markdown.parsing import closed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from markdown_it.token import Token
+
+__all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "write"]
+
+TITLE_LIMIT = 200
+"""Characters of a link's title or of a target that is only told, not linked."""
+
+TAGS = (
+    frozenset(
+        "p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr br em strong del a span div"
+        " table thead tbody tr th td".split()
+    )
+    | MATH_TAGS
+)
+ATTRIBUTES = {
+    "a": frozenset({"href", "title", "target", "rel"}),
+    "span": frozenset({"title"}),
+    "ol": frozenset({"start"}),
+    "th": frozenset({"style"}),
+    "td": frozenset({"style"}),
+    "pre": frozenset({"data-language"}),
+} | dict.fromkeys(MATH_TAGS, MATH_ATTRIBUTES)
+CLASSES = {
+    "a": {"mnb-image"},
+    "span": {"mnb-image", "mnb-link", *TOKEN_COLOURS},
+    "li": {"mnb-task"},
+    "pre": {"highlight"},
+    "code": {"mnb-tex"},
+    "div": {"mnb-math"},
+}
+SCHEMES = {"http", "https", "mailto"}
+
+_CLEANER = nh3.Cleaner(
+    tags=set(TAGS),
+    attributes={tag: set(names) for tag, names in ATTRIBUTES.items()},
+    allowed_classes=CLASSES,
+    url_schemes=SCHEMES,
+    url_relative="deny",
+    filter_style_properties={"text-align"},
+    link_rel=None,
+)
+_WEB = re.compile(r"https?://[^\s/?#]|mailto:[^\s]", re.IGNORECASE)
+_TEX_MARKS = re.compile(r"[$\\]")
+_LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
+_ALIGNMENTS = {f"text-align:{side}" for side in ("left", "right", "center")}
+
+
+def clean(html: str, opened: str = "", closing: str = "") -> str:
+    """Pass HTML through the allow-list, standing inside elements that are already open.
+
+    Args:
+        html: A piece of HTML as :func:`write` makes it.
+        opened: Opening tags of the elements the piece starts in, outermost first.
+        closing: Closing tags of the elements it leaves open, innermost first.
+
+    Returns:
+        The piece, without ``opened`` and ``closing``.
+    """
+    cleaned = _CLEANER.clean(f"{opened}{html}{closing}")
+    if not (cleaned.startswith(opened) and cleaned.endswith(closing)):
+        # Cannot happen with balanced tags; if it ever does, show the source of the page.
+        return escape(html)
+    return cleaned[len(opened) : len(cleaned) - len(closing)]
+
+
+def write(tokens: Sequence[Token], *, live: bool = False) -> str:
+    """Write block tokens as HTML; not cleaned yet.
+
+    Args:
+        tokens: Block tokens with their inline content parsed.
+        live: More text may come: a fence that is not closed is not coloured yet.
+
+    Returns:
+        HTML, each element written the same whatever stands before or after it.
+    """
+    out: list[str] = []
+    for token in tokens:
+        if token.hidden:
+            continue
+        kind = token.type
+        if kind == "inline":
+            out.append(_write_inline(token.children or []))
+        elif kind == "fence":
+            plain = live and not closed(token)
+            out.append(fence_opening(token))
+            out.append(
+                escape(token.content) if plain else highlight(token.content, _language(token))
+            )
+            out.append("</code></pre>\n")
+        elif kind in _BLOCKS:
+            out.append(_BLOCKS[kind](token))
+        elif token.tag in TAGS:
+            out.append(f"<{token.tag}>" if token.nesting == 1 else f"</{token.tag}>\n")
+    return "".join(out)
+
+
+def fence_opening(token: Token) -> str:
+    """Write the opening tags of a fenced block."""
+    language = _language(token)
+    named = f' data-language="{language}"' if language else ""
+    return f'<pre{named} class="highlight"><code>'
+
+
+def _language(token: Token) -> str:
+    found = _LANGUAGE.match(token.info.strip())
+    return found[0] if found else ""
+
+
+def _list_opening(token: Token) -> str:
+    start = token.attrs.get("start")
+    return f"<{token.tag}>" if start is None else f'<{token.tag} start="{start}">'
+
+
+def _item_opening(token: Token) -> str:
+    if "checked" not in token.meta:
+        return "<li>"
+    return f'<li class="mnb-task">{"☑" if token.meta["checked"] else "☐"} '
+
+
+def _cell_opening(token: Token) -> str:
+    style = token.attrs.get("style")
+    return f'<{token.tag} style="{style}">' if style in _ALIGNMENTS else f"<{token.tag}>"
+
+
+_BLOCKS: dict[str, Callable[[Token], str]] = {
+    "bullet_list_open": _list_opening,
+    "ordered_list_open": _list_opening,
+    "list_item_open": _item_opening,
+    "th_open": _cell_opening,
+    "td_open": _cell_opening,
+    "hr": lambda _: "<hr>\n",
+    "code_block": lambda token: f"<pre><code>{escape(token.content)}</code></pre>\n",
+    "math_block": lambda token: (
+        f'<div class="mnb-math">{typeset(token.content, block=True)}</div>\n'
+    ),
+    "fence_rest": lambda token: f"{escape(token.content)}</code></pre>\n",
+    "definition": lambda _: "",
+}
+
+
+def _write_inline(tokens: Sequence[Token]) -> str:
+    out: list[str] = []
+    targets: list[str] = []
+    for token in tokens:
+        kind = token.type
+        if kind in {"text", "text_special"}:
+            out.append(_prose(token.content))
+        elif kind == "softbreak":
+            out.append("\n")
+        elif kind == "hardbreak":
+            out.append("<br>\n")
+        elif kind == "code_inline":
+            out.append(f"<code>{escape(token.content)}</code>")
+        elif kind == "math_inline":
+            out.append(typeset(token.content.strip()))
+        elif kind == "math_inline_double":
+            out.append(typeset(token.content.strip(), block=True))
+        elif kind == "image":
+            out.append(_image(token, in_link=bool(targets)))
+        elif kind == "link_open":
+            opening, closing = _link(str(token.attrs.get("href", "")), token, "mnb-link")
+            out.append(opening)
+            targets.append(closing)
+        elif kind == "link_close":
+            out.append(targets.pop())
+        else:
+            name = "del" if token.tag == "s" else token.tag
+            out.append(f"<{name}>" if token.nesting == 1 else f"</{name}>")
+    return "".join(out)
+
+
+def _prose(text: str) -> str:
+    """Escape text outside code.
+
+    JupyterLab and nbconvert run MathJax over the text of an output, sanitised or not, and
+    MathJax can make links and styles. In an element of their own its marks find no partner.
+    """
+    return _TEX_MARKS.sub(r"<span>\g<0></span>", escape(text))
+
+
+def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
+    """Write a link's tags; a target that is not on the web is told in the title only."""
+    title = str(token.attrs.get("title", ""))
+    if not _WEB.match(target):
+        told = escape(" ".join(filter(None, [target[:TITLE_LIMIT], title[:TITLE_LIMIT]])))
+        return f'<span class="{kind}" title="{told}">', "</span>"
+    titled = f' title="{escape(title[:TITLE_LIMIT])}"' if title else ""
+    named = ' class="mnb-image"' if kind == "mnb-image" else ""
+    return (
+        f'<a href="{escape(target)}"{titled} target="_blank"'
+        f' rel="noopener noreferrer nofollow"{named}>',
+        "</a>",
+    )
+
+
+def _image(token: Token, *, in_link: bool) -> str:
+    """Write an image as a link to it: nothing is loaded until the reader asks."""
+    alt = _prose(_plain(token.children or [])) or "image"
+    opening, closing = _link("" if in_link else str(token.attrs.get("src", "")), token, "mnb-image")
+    return f"{opening}{alt}{closing}"
+
+
+def _plain(tokens: Sequence[Token]) -> str:
+    return "".join(
+        _plain(token.children or [])
+        if token.type == "image"
+        else "\n"
+        if token.type in {"softbreak", "hardbreak"}
+        else token.content
+        for token in tokens
+    )
