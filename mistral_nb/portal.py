@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator
     from types import FrameType
 
-__all__ = ["Handle", "Portal", "allow_nested_run", "in_kernel", "run", "shared"]
+__all__ = ["Handle", "Portal", "allow_nested_run", "in_kernel", "interrupts", "run", "shared"]
 
 T = TypeVar("T")
 CLOSE_LIMIT = 2.0
@@ -47,8 +47,12 @@ class Portal:
         self._closing: list[Callable[[], Awaitable[object]]] = []
 
     def spawn(self, work: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
-        """Start a coroutine function on the loop, from any thread."""
-        return self._portal.start_task_soon(work, *args)
+        """Start a coroutine function on the loop, from any thread, its own included."""
+
+        async def start() -> T:
+            return await work(*args)
+
+        return asyncio.run_coroutine_threadsafe(start(), self.loop)
 
     def call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run a coroutine function on the loop and wait for its result.
@@ -57,7 +61,7 @@ class Portal:
             RuntimeError: Called on the loop's own thread, where it would wait for ever.
         """
         self.refuse_own_thread()
-        return self._portal.start_task_soon(work, *args).result()
+        return self.spawn(work, *args).result()
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         """Run a plain function on the loop soon; harmless once the loop is closed."""
@@ -233,7 +237,7 @@ class Handle(Generic[T]):
     async def _await(self) -> T:
         # Shielded: a cancelled waiter must not cancel work that others wait for too.
         waiter = asyncio.shield(asyncio.wrap_future(self._future))
-        with _interrupts.offered_to(self):
+        with interrupts.offered_to(self):
             return await waiter
 
 
@@ -270,4 +274,5 @@ class _Interrupts:
             self._kernel_handler(number, frame)
 
 
-_interrupts = _Interrupts()
+interrupts = _Interrupts()
+"""The process's one place that offers SIGINT to handles."""

@@ -24,7 +24,7 @@ from mistral_nb.errors import (
     StreamStalled,
 )
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart, EventStream, Record
-from mistral_nb.portal import Handle, in_kernel
+from mistral_nb.portal import Handle, in_kernel, interrupts
 from mistral_nb.replies import Reply, ReplyBuilder, ToolCall, Usage, WrongShapeError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class StreamHandle(Handle[Reply]):
 
     async def __aiter__(self) -> AsyncIterator[str]:
         """Yield pieces of the answer as they arrive; raise its error at the end."""
-        with self.events() as events:
+        with interrupts.offered_to(self), self.events() as events:
             async for event in events:
                 if text := _answer_text(event):
                     yield text

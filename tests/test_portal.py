@@ -92,6 +92,15 @@ def test_waiting_on_the_loop_for_the_loop_is_refused() -> None:
         portals.shared().call(wait_wrongly)
 
 
+def test_work_on_the_loop_can_start_more_of_it() -> None:
+    """A coroutine on the portal's loop starts a handle and awaits it there."""
+
+    async def outer() -> object:
+        return await handle_of("inner")
+
+    assert run(outer(), 5) == "inner"
+
+
 def test_run_returns_the_result_of_a_coroutine_inside_a_running_loop() -> None:
     """mnb.run works where asyncio.run would raise 'event loop is already running'."""
 
