@@ -36,6 +36,9 @@ _LONG = re.compile(
 )
 _KEYS = re.compile(r"[\"'`](\w{1,40})[\"'`]")
 _ALPHABET = string.ascii_letters + string.digits
+ECHO_START = 500
+"""An echo is asked for near the start; looking through a whole document would be slow."""
+
 SHORT = 120
 """A sum or a greeting inside a longer prompt is not what is asked."""
 
@@ -94,7 +97,7 @@ def _text(
         if labels:
             said = labels[best(labels, subject(prompt, labels), seed)[0]]
     if said is None:
-        said = essay(prompt, seed) if _LONG.search(prompt) else _short(prompt)
+        said = essay(prompt, seed) if _LONG.search(prompt[:ECHO_START]) else _short(prompt)
     if messages[-1].get("prefix"):
         return plain_text(messages[-1].get("content")) + said
     return said
@@ -102,8 +105,8 @@ def _text(
 
 def _quick(prompt: str) -> str | None:
     """Answer what needs no thought: an echo, a sum, a greeting."""
-    if echo := _ECHO.search(prompt):
-        return (echo.group(1) or echo.group(2)).strip().strip('"')
+    if echo := _ECHO.search(prompt[:ECHO_START]):
+        return prompt[echo.start(echo.lastindex or 0) :].strip().strip('"')
     if len(prompt) > SHORT:
         return None
     if sum_ := _SUM.search(prompt):

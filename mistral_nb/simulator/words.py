@@ -39,7 +39,8 @@ _SIGNS = {
     "password": "login reset forgot locked",
     "technical": "error bug crash crashes broken fails install update app screen freeze freezes",
     "crash": "freeze freezes frozen closes quits hangs error bug update screen",
-    "damaged": "broken crack cracked chipped scratched dent dented bent leaks burst missing smashed",
+    "damaged": "broken crack cracked chipped scratched dent dented bent leaks burst missing "
+    "smashed",
     "bug": "error crash crashes broken fails freeze freezes wrong stopped",
     "shipping": "delivery package parcel arrived track tracking ship order courier late",
     "delivery": "package parcel arrived arrive track tracking ship shipping courier late",
