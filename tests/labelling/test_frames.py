@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 from typing import TYPE_CHECKING
 
@@ -85,7 +85,7 @@ def test_loose_objects_come_back(tmp_path: Path) -> None:
         "mixed": ["a", 1, 2.5, True, None, np.nan],
         "nested": [[1, "x"], {"k": [None]}, [], {}, None, "s"],
         "money": [decimal.Decimal("1.50"), None] * 3,
-        "day": [datetime.date(2024, 1, 2), None] * 3,
+        "day": [dt.date(2024, 1, 2), None] * 3,
         "raw": [b"\x00\xff", None] * 3,
         "nothing": [None] * 6,
     }
@@ -145,9 +145,9 @@ def test_another_table_is_told_apart(tmp_path: Path) -> None:
 def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
     """A cut or missing file is a StoreError that names it."""
     path = tmp_path / "input.arrow"
-    with pytest.raises(StoreError, match="input.arrow"):
+    with pytest.raises(StoreError, match=r"input\.arrow"):
         load_frame(path)
     keep_frame(pd.DataFrame({"text": ["a"] * 100}), path)
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(StoreError, match="input.arrow"):
+    with pytest.raises(StoreError, match=r"input\.arrow"):
         load_frame(path)

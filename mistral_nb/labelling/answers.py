@@ -1,0 +1,224 @@
+"""Reading what a batch job gave back: line by line, nothing lost, nothing mis-assigned.
+
+Every line is matched to a request by its `custom_id`, which holds the row and its content.
+Ids that come twice, that nobody sent, or that never came, and lines that cannot be read are
+findings; none of them ends the reading.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mistral_nb.labelling.ledger import Answer, Finding
+from mistral_nb.labelling.recipe import custom_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+__all__ = ["Audit", "chat_answer", "error_text"]
+
+_ID = re.compile(r"r(\d{1,15})-[0-9a-f]{16}")
+_PASSING = {408, 409, 425, 429}
+"""Statuses below 500 that another try may not meet again."""
+
+
+class Audit:
+    """Matches lines of answers to the requests of a shard.
+
+    Args:
+        requests: Row -> content hash of what was sent.
+        validate: Returns what is wrong with a reply's text, or None.
+
+    Attributes:
+        findings: What was odd so far.
+    """
+
+    def __init__(
+        self, requests: dict[int, bytes], validate: Callable[[str], str | None] | None = None
+    ) -> None:
+        self._open = dict(requests)
+        self._requests = requests
+        self._validate = validate
+        self.findings: list[Finding] = []
+
+    def read(self, path: Path, part: str) -> Iterator[tuple[int, Answer]]:
+        """Read a file of answers.
+
+        Args:
+            path: JSONL file.
+            part: ``"output"`` or ``"error"``, for the findings.
+
+        Yields:
+            (row, answer) for every line that belongs to a request not answered before.
+        """
+        with path.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    place = f"line {number} of the {part} file"
+                    found = self._read_line(line, place)
+                    if found is not None:
+                        yield found
+
+    def missing(self, reason: str, *, again: bool) -> Iterator[tuple[int, Answer]]:
+        """Yield an answer that says ``reason`` for every request without one."""
+        for row in list(self._open):
+            del self._open[row]
+            yield row, Answer(error=reason, again=again)
+
+    @property
+    def open(self) -> dict[int, bytes]:
+        """Row -> content hash of the requests still without an answer."""
+        return self._open
+
+    def _read_line(self, line: bytes, place: str) -> tuple[int, Answer] | None:
+        try:
+            data = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            self._find("unreadable", None, f"{place} is not JSON ({error})")
+            return None
+        name = data.get("custom_id") if isinstance(data, dict) else None
+        if not isinstance(name, str):
+            self._find("unknown", None, f"{place} has no custom_id")
+            return None
+        row = self._row(name)
+        if row is None:
+            self._find("unknown", name[:100], f"{place} has a custom_id that was not sent")
+            return None
+        if row not in self._open:
+            self._find("duplicate", name, f"{place}: row {row} has an answer already")
+            return None
+        del self._open[row]
+        return row, self._checked(line_answer(data))
+
+    def _row(self, name: str) -> int | None:
+        match = _ID.fullmatch(name)
+        row = int(match[1]) if match else -1
+        digest = self._requests.get(row)
+        return row if digest is not None and custom_id(row, digest) == name else None
+
+    def _checked(self, answer: Answer) -> Answer:
+        if answer.error is not None or answer.text is None or self._validate is None:
+            return answer
+        wrong = self._validate(answer.text)
+        return answer if wrong is None else failed(answer, wrong)
+
+    def _find(self, kind: str, name: str | None, detail: str) -> None:
+        self.findings.append(Finding(kind, name, detail))
+
+
+def line_answer(data: dict[str, Any]) -> Answer:
+    """Read one line of an output or error file.
+
+    The reason of a failed row is a text, an object, or is found in ``response.body``.
+
+    Args:
+        data: The line, parsed.
+
+    Returns:
+        The answer, or why there is none.
+    """
+    response = data.get("response")
+    response = response if isinstance(response, dict) else {}
+    status = response.get("status_code")
+    status = status if isinstance(status, int) else None
+    body = response.get("body")
+    error = data.get("error")
+    if error is None and (status is None or status < 400) and isinstance(body, dict):  # noqa: PLR2004
+        return chat_answer(body, status)
+    if error is None:
+        error = body
+    if status is None and isinstance(error, dict):
+        code = error.get("status_code", error.get("code"))
+        status = code if isinstance(code, int) and 400 <= code < 600 else None  # noqa: PLR2004
+    reason = error_text(error) or "the server gave no reason"
+    again = status is None or status >= 500 or status in _PASSING  # noqa: PLR2004
+    shown = f"{reason} ({status})" if status else reason
+    return Answer(error=shown, again=again, status=status)
+
+
+def chat_answer(body: dict[str, Any], status: int | None = 200) -> Answer:
+    """Read a chat reply.
+
+    Args:
+        body: Response body, parsed.
+        status: HTTP status.
+
+    Returns:
+        Its text and tokens; ``error`` says why it cannot be used.
+    """
+    choices = body.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else {}
+    choice = choice if isinstance(choice, dict) else {}
+    message = choice.get("message")
+    text = _text(message.get("content")) if isinstance(message, dict) else None
+    finish = choice.get("finish_reason")
+    finish = finish if isinstance(finish, str) else None
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    answer = Answer(
+        text,
+        status=status,
+        finish=finish,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(cached if cached is not None else usage.get("num_cached_tokens")),
+    )
+    if text is None:
+        return failed(answer, "the reply holds no text")
+    if finish in {"length", "model_length"}:
+        return failed(
+            answer, f"the reply was cut at its longest (finish_reason {finish})", again=False
+        )
+    return answer
+
+
+def failed(answer: Answer, reason: str, *, again: bool = True) -> Answer:
+    """Return the answer as one that cannot be used; its text and tokens are kept."""
+    return Answer(
+        answer.text,
+        reason,
+        again,
+        answer.status,
+        answer.finish,
+        answer.prompt_tokens,
+        answer.completion_tokens,
+        answer.cached_tokens,
+    )
+
+
+def error_text(error: Any) -> str:
+    """Return the reason in an error of any form, in one line."""
+    for _ in range(5):  # servers nest them
+        if not isinstance(error, dict):
+            break
+        inner = [error.get(key) for key in ("message", "detail", "error", "msg")]
+        error = next((each for each in inner if each), orjson.dumps(error).decode())
+    if isinstance(error, list):
+        error = "; ".join(error_text(each) for each in error[:5])
+    return " ".join(str(error or "").split())[:500]
+
+
+def _text(content: Any) -> str | None:
+    """Join the texts of a content; thinking and references are no part of the answer."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return None
+    texts = [
+        chunk["text"]
+        for chunk in content
+        if isinstance(chunk, dict)
+        and chunk.get("type") == "text"
+        and isinstance(chunk.get("text"), str)
+    ]
+    return "".join(texts) if texts else None
+
+
+def _count(value: Any) -> int:
+    return value if isinstance(value, int) and 0 <= value < 2**53 else 0

@@ -1,0 +1,204 @@
+"""A run's folder: where its files are, and the lock that keeps a second process out.
+
+```
+runs/<name>-<hash>/
+    ledger.sqlite3        what was asked, sent, answered and paid
+    input.arrow           the table, for a process that does not have it
+    requests/0000.jsonl   the requests of each shard, written before anything is sent
+    answers/0000-*.jsonl  each shard's output and error file, as the server gave them
+    lock                  held while a process follows the run
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import socket
+import sys
+import time
+from typing import IO, TYPE_CHECKING, Self
+
+import orjson
+
+from mistral_nb.errors import InputError, RunError, StoreError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["RunFolder"]
+
+STALE = 24 * 3600.0
+"""Seconds after which a folder whose building was killed is cleared away."""
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: The folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: IO[bytes] | None = None
+
+    @classmethod
+    def of(cls, home: Path, name: str) -> RunFolder:
+        """Return where the run called ``name`` is or would be.
+
+        Raises:
+            InputError: The name is empty, too long or not printable.
+        """
+        if not isinstance(name, str) or not name.strip() or not name.isprintable():
+            raise InputError(f"name must be a printable text, not {name!r}.")
+        if len(name) > 100:  # noqa: PLR2004 - the server's limit on metadata is not far above
+            raise InputError(f"name is {len(name)} characters long; at most 100 are possible.")
+        # Two names may differ only in what a file system cannot hold: the hash tells them apart.
+        slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40]
+        mark = hashlib.sha256(name.encode()).hexdigest()[:8]
+        return cls(home / "runs" / f"{slug or 'run'}-{mark}")
+
+    @classmethod
+    def fresh(cls, home: Path) -> RunFolder:
+        """Make an empty folder to build a run in; clear away those a kill left behind."""
+        runs = home / "runs"
+        try:
+            for old in runs.glob(".new-*"):
+                if time.time() - old.stat().st_mtime > STALE:
+                    shutil.rmtree(old, ignore_errors=True)
+            made = cls(runs / f".new-{secrets.token_hex(8)}")
+            for part in ("requests", "answers"):
+                (made.path / part).mkdir(parents=True)
+        except OSError as error:
+            raise StoreError(
+                f"Cannot create a folder in {runs}: {error.strerror or error}. "
+                "Set MISTRAL_NB_HOME to a folder that can be written."
+            ) from error
+        return made
+
+    @classmethod
+    def all(cls, home: Path) -> list[RunFolder]:
+        """Return the folders of all runs."""
+        found = sorted((home / "runs").glob("[!.]*/ledger.sqlite3"))
+        return [cls(path.parent) for path in found]
+
+    @property
+    def exists(self) -> bool:
+        """True if a run was written here."""
+        return self.ledger.exists()
+
+    @property
+    def ledger(self) -> Path:
+        """The SQLite file."""
+        return self.path / "ledger.sqlite3"
+
+    @property
+    def input(self) -> Path:
+        """The kept table."""
+        return self.path / "input.arrow"
+
+    def requests(self, shard: int) -> Path:
+        """The request lines of a shard."""
+        return self.path / "requests" / f"{shard:04d}.jsonl"
+
+    def answers(self, shard: int, part: str) -> Path:
+        """A shard's downloaded file; ``part`` is ``"output"`` or ``"error"``."""
+        return self.path / "answers" / f"{shard:04d}-{part}.jsonl"
+
+    def adopt(self, built: RunFolder) -> bool:
+        """Move a built run here, all at once.
+
+        Returns:
+            False if a run is here already (another process was faster).
+        """
+        _sync(built.path)
+        try:
+            built.path.rename(self.path)
+        except OSError:
+            if self.exists:
+                return False
+            raise
+        _sync(self.path.parent)
+        return True
+
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        self.unlock()
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def lock(self, name: str) -> Self:
+        """Claim the run for this process, until it unlocks or ends.
+
+        The lock is the operating system's, so a killed process leaves none behind.
+
+        Raises:
+            RunError: Another process follows the run.
+        """
+        try:
+            file = (self.path / "lock").open("a+b")
+        except OSError as error:
+            raise StoreError(f"Cannot write in {self.path}: {error.strerror or error}.") from error
+        if not _claim(file):
+            file.seek(0)
+            holder = _holder(file.read())
+            file.close()
+            raise RunError(
+                f"Another process already follows the run {name!r}{holder}. Wait for it, or end "
+                f"that process and call mnb.resume({name!r}): its batch jobs go on meanwhile."
+            )
+        file.truncate(0)
+        about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
+        file.write(orjson.dumps(about))
+        file.flush()
+        self._lock = file
+        return self
+
+    def unlock(self) -> None:
+        """Let other processes follow the run."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _holder(data: bytes) -> str:
+    try:
+        about = orjson.loads(data)
+        since = time.strftime("%H:%M:%S", time.localtime(about["since"]))
+        return f" (process {int(about['pid'])} on {about['host']}, since {since})"
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+        return ""
+
+
+def _sync(path: Path) -> None:
+    """Make names in a folder outlive a power cut, where the system can."""
+    if sys.platform != "win32":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _claim(file: IO[bytes]) -> bool:
+        try:
+            file.seek(1 << 30)  # far behind the text, which others may then still read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except OSError:
+            return False
+        return True
+else:
+    import fcntl
+
+    def _claim(file: IO[bytes]) -> bool:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,418 @@
+"""A run's ledger: one SQLite file with what was asked, sent, answered and paid.
+
+| table   | one row is                                                                       |
+|---------|----------------------------------------------------------------------------------|
+| run     | the run: its name, what it asks, its state                                       |
+| request | a row of the table: its content hash, the shard it goes in, why it was never sent |
+| shard   | a file of requests and its batch job, from `written` to `done`                    |
+| attempt | an answer to a request, or how it failed; tokens as billed. Number 0 was reused  |
+| finding | something odd in a file of answers                                               |
+
+A request's valid answer is the attempt whose number is `request.attempts`. Rows whose
+request is the same as an earlier row's point to it (`twin`) and share its answer.
+Every method may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
+
+import orjson
+
+from mistral_nb.store import open_store, storage_errors, transaction
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["Answer", "Finding", "Ledger", "RunRecord", "Shard", "ShardState"]
+
+ShardState = Literal["written", "uploading", "uploaded", "creating", "submitted", "ended", "done"]
+"""Each is committed before the step it names begins; `ended` means: download and read."""
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE run (
+        uid TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, mode TEXT NOT NULL,
+        model TEXT NOT NULL, endpoint TEXT NOT NULL, server TEXT NOT NULL, rows INTEGER NOT NULL,
+        spec TEXT NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL DEFAULT '',
+        created REAL NOT NULL, updated REAL NOT NULL
+    );
+    CREATE TABLE request (
+        row INTEGER PRIMARY KEY, digest BLOB, twin INTEGER, shard INTEGER,
+        attempts INTEGER NOT NULL DEFAULT 0, error TEXT
+    );
+    CREATE TABLE shard (
+        id INTEGER PRIMARY KEY, round INTEGER NOT NULL, lines INTEGER NOT NULL,
+        bytes INTEGER NOT NULL, sha TEXT NOT NULL, state TEXT NOT NULL, file_id TEXT,
+        job_id TEXT, job_status TEXT, completed INTEGER NOT NULL DEFAULT 0,
+        failed INTEGER NOT NULL DEFAULT 0, output_file TEXT, error_file TEXT,
+        message TEXT NOT NULL DEFAULT '', submitted REAL, changed REAL NOT NULL
+    );
+    CREATE TABLE attempt (
+        id INTEGER PRIMARY KEY, row INTEGER NOT NULL, number INTEGER NOT NULL, shard INTEGER,
+        text TEXT, error TEXT, again INTEGER NOT NULL, status INTEGER, finish TEXT,
+        prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL,
+        cached_tokens INTEGER NOT NULL, source TEXT, at REAL NOT NULL
+    );
+    CREATE TABLE finding (shard INTEGER, kind TEXT NOT NULL, custom_id TEXT, detail TEXT NOT NULL);
+    CREATE UNIQUE INDEX attempt_of ON attempt (row, number)
+    """,
+)
+_INDEXES = (
+    "CREATE INDEX IF NOT EXISTS request_shard ON request (shard)",
+    "CREATE INDEX IF NOT EXISTS request_digest ON request (digest)",
+)
+_ROWS = """
+    SELECT r.row AS row, a.text AS text, COALESCE(r.error, a.error) AS error, a.status AS status,
+           COALESCE(r.twin, r.row) AS answered_by, r.error IS NULL AND a.row IS NULL AS open
+    FROM request r
+    LEFT JOIN request o ON o.row = COALESCE(r.twin, r.row)
+    LEFT JOIN attempt a ON a.row = o.row AND a.number = o.attempts
+"""
+_BLOCK = 2_000
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run is. ``spec`` is JSON: prompt, schema, options; never a key."""
+
+    uid: str
+    name: str
+    digest: str
+    mode: str
+    model: str
+    endpoint: str
+    server: str
+    rows: int
+    spec: dict[str, Any]
+    status: str
+    message: str
+    created: float
+    updated: float
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file of requests and the batch job that answers it."""
+
+    id: int
+    round: int
+    lines: int
+    bytes: int
+    sha: str
+    state: ShardState = "written"
+    file_id: str | None = None
+    job_id: str | None = None
+    job_status: str | None = None
+    completed: int = 0
+    failed: int = 0
+    output_file: str | None = None
+    error_file: str | None = None
+    message: str = ""
+    submitted: float | None = None
+    changed: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back for a request.
+
+    Attributes:
+        text: The reply's text; None if there is none.
+        error: Why there is no good result; None if there is.
+        again: True if sending the request again may help.
+        status: HTTP status of the request, if known.
+        finish: Finish reason.
+        prompt_tokens: As billed.
+        completion_tokens: As billed.
+        cached_tokens: Part of the prompt tokens billed at the cached price.
+    """
+
+    text: str | None = None
+    error: str | None = None
+    again: bool = False
+    status: int | None = None
+    finish: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something odd in a file of answers: kind is duplicate, unknown, missing or unreadable."""
+
+    kind: str
+    custom_id: str | None
+    detail: str
+
+
+class Ledger:
+    """One run's ledger.
+
+    Args:
+        path: SQLite file, created if it is not there.
+
+    Raises:
+        StoreError: The file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        self._db = open_store(path, _MIGRATIONS)
+
+    def close(self) -> None:
+        """Close the file; its write-ahead log is folded in."""
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _use(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, storage_errors(self.path):
+            yield self._db
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._use() as db, transaction(db):
+            yield db
+
+    # The run
+
+    def write_run(self, record: RunRecord) -> None:
+        """Write the run's own row, as the last step of building it."""
+        values = {each.name: getattr(record, each.name) for each in fields(RunRecord)}
+        values["spec"] = orjson.dumps(record.spec).decode()
+        names = ", ".join(values)
+        with self._write() as db:
+            for index in _INDEXES:
+                db.execute(index)
+            db.execute(
+                f"INSERT INTO run ({names}) VALUES ({', '.join('?' * len(values))})",  # noqa: S608
+                tuple(values.values()),
+            )
+
+    def run(self) -> RunRecord:
+        """Return the run's own row."""
+        with self._use() as db:
+            row = dict(db.execute("SELECT * FROM run").fetchone())
+        row["spec"] = orjson.loads(row["spec"])
+        return RunRecord(**row)
+
+    def update_run(self, **values: str) -> None:
+        """Set ``status``, ``message`` or ``spec`` (JSON text) of the run."""
+        with self._write() as db:
+            _set(db, "run", values, "1", ())
+
+    # Requests
+
+    def add_requests(self, requests: Iterable[Sequence[Any]]) -> None:
+        """Add rows as (row, digest, twin, shard, error)."""
+        with self._write() as db:
+            db.executemany(
+                "INSERT INTO request (row, digest, twin, shard, error) VALUES (?, ?, ?, ?, ?)",
+                requests,
+            )
+
+    def digest(self, row: int) -> bytes | None:
+        """Return the content hash of a row's request."""
+        with self._use() as db:
+            found = db.execute("SELECT digest FROM request WHERE row = ?", (row,)).fetchone()
+        return None if found is None else found[0]
+
+    def first_other(self, digests: Iterable[tuple[int, bytes | None]]) -> int | None:
+        """Return the first row whose content hash is not the given one."""
+        with self._use() as db:
+            for row, digest in digests:
+                sql = "SELECT COALESCE(digest, '') FROM request WHERE row = ?"
+                found = db.execute(sql, (row,)).fetchone()
+                if found is None or found[0] != (digest or ""):
+                    return row
+        return None
+
+    def answered(self, digests: Sequence[bytes]) -> dict[bytes, Answer]:
+        """Return the good answers to requests with these content hashes."""
+        found: dict[bytes, Answer] = {}
+        with self._use() as db:
+            for start in range(0, len(digests), _BLOCK):
+                part = digests[start : start + _BLOCK]
+                sql = (
+                    "SELECT r.digest, a.text, a.status, a.finish FROM request r JOIN attempt a "  # noqa: S608
+                    "ON a.row = r.row AND a.number = r.attempts WHERE a.error IS NULL "
+                    f"AND r.digest IN ({', '.join('?' * len(part))})"
+                )
+                for digest, text, status, finish in db.execute(sql, part):
+                    found[digest] = Answer(text, status=status, finish=finish)
+        return found
+
+    def add_reused(self, answers: Iterable[tuple[int, Answer]], source: str) -> None:
+        """Take answers over from another run; they cost nothing."""
+        with self._write() as db:
+            _add_attempts(db, ((row, 0, answer) for row, answer in answers), None, source)
+
+    def requests_of(self, shard: int) -> dict[int, bytes]:
+        """Return row -> content hash of the requests in a shard."""
+        with self._use() as db:
+            return dict(
+                map(tuple, db.execute("SELECT row, digest FROM request WHERE shard = ?", (shard,)))
+            )
+
+    # Shards
+
+    def add_shard(self, shard: Shard, rows: Iterable[int] = ()) -> None:
+        """Add a shard whose file is on disk; ``rows`` are moved to it from earlier ones."""
+        with self._write() as db:
+            db.execute(
+                "INSERT INTO shard (id, round, lines, bytes, sha, state, changed) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (
+                    shard.id,
+                    shard.round,
+                    shard.lines,
+                    shard.bytes,
+                    shard.sha,
+                    "written",
+                    time.time(),
+                ),
+            )
+            db.executemany(
+                "UPDATE request SET shard = ? WHERE row = ?", ((shard.id, row) for row in rows)
+            )
+
+    def shards(self) -> list[Shard]:
+        """Return all shards, in order."""
+        with self._use() as db:
+            return [Shard(**dict(row)) for row in db.execute("SELECT * FROM shard ORDER BY id")]
+
+    def update_shard(self, shard: int, **values: Any) -> Shard:
+        """Set columns of a shard and return it as it is now."""
+        with self._write() as db:
+            _set(db, "shard", {**values, "changed": time.time()}, "id = ?", (shard,))
+            row = db.execute("SELECT * FROM shard WHERE id = ?", (shard,)).fetchone()
+        return Shard(**dict(row))
+
+    def finish_shard(
+        self,
+        shard: Shard,
+        answers: Iterable[tuple[int, Answer]],
+        findings: Iterable[Finding],
+    ) -> None:
+        """Write a shard's answers and mark it done: all of it or nothing."""
+        number = shard.round + 1
+        with self._write() as db:
+            _add_attempts(db, ((row, number, answer) for row, answer in answers), shard.id, None)
+            db.executemany(
+                "INSERT INTO finding (shard, kind, custom_id, detail) VALUES (?, ?, ?, ?)",
+                ((shard.id, each.kind, each.custom_id, each.detail) for each in findings),
+            )
+            db.execute("UPDATE request SET attempts = ? WHERE shard = ?", (number, shard.id))
+            _set(db, "shard", {"state": "done", "changed": time.time()}, "id = ?", (shard.id,))
+
+    def to_repeat(self, limit: int) -> list[int]:
+        """Return rows that failed in a way worth repeating, tried at most ``limit`` times."""
+        with self._use() as db:
+            sql = (
+                "SELECT r.row FROM request r JOIN attempt a ON a.row = r.row AND "
+                "a.number = r.attempts WHERE a.again AND r.attempts <= ? ORDER BY r.row"
+            )
+            return [row for (row,) in db.execute(sql, (limit,))]
+
+    # Results
+
+    def results(self) -> Iterator[list[tuple[int, str | None, str | None]]]:
+        """Yield (row, text, error) of every row in order, in blocks."""
+        last = -1
+        while True:
+            sql = f"SELECT row, text, error, open FROM ({_ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
+            with self._use() as db:
+                block = db.execute(sql, (last, _BLOCK)).fetchall()
+            if not block:
+                return
+            last = block[-1]["row"]
+            yield [
+                (row, text, "not answered yet" if is_open else error)
+                for row, text, error, is_open in block
+            ]
+
+    def failures(self) -> list[sqlite3.Row]:
+        """Return row, error, status and text of every row without a good result."""
+        with self._use() as db:
+            sql = f"SELECT row, error, status, text FROM ({_ROWS}) WHERE error IS NOT NULL ORDER BY row"  # noqa: S608, E501
+            return db.execute(sql).fetchall()
+
+    def findings(self) -> list[sqlite3.Row]:
+        """Return shard, kind, custom_id and detail of everything odd."""
+        with self._use() as db:
+            return db.execute("SELECT shard, kind, custom_id, detail FROM finding").fetchall()
+
+    def counts(self) -> dict[str, int]:
+        """Count rows: total, done, failed, reused."""
+        with self._use() as db:
+            total, failed, is_open = db.execute(
+                f"SELECT COUNT(*), COALESCE(SUM(error IS NOT NULL), 0), COALESCE(SUM(open), 0) "  # noqa: S608
+                f"FROM ({_ROWS})"
+            ).fetchone()
+            reused = db.execute("SELECT COUNT(*) FROM attempt WHERE number = 0").fetchone()[0]
+        return {
+            "total": total,
+            "done": total - failed - is_open,
+            "failed": failed,
+            "reused": reused,
+        }
+
+    def usage(self) -> tuple[int, int, int, int]:
+        """Return what was paid for: answers, prompt, completion and cached tokens."""
+        with self._use() as db:
+            row = db.execute(
+                "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), "
+                "COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cached_tokens), 0) "
+                "FROM attempt WHERE number > 0"
+            ).fetchone()
+        return tuple(row)
+
+
+def _set(
+    db: sqlite3.Connection, table: str, values: dict[str, Any], where: str, which: tuple[Any, ...]
+) -> None:
+    if table == "run":
+        values = {**values, "updated": time.time()}
+    names = ", ".join(f"{name} = ?" for name in values)
+    db.execute(f"UPDATE {table} SET {names} WHERE {where}", (*values.values(), *which))  # noqa: S608
+
+
+def _add_attempts(
+    db: sqlite3.Connection,
+    attempts: Iterable[tuple[int, int, Answer]],
+    shard: int | None,
+    source: str | None,
+) -> None:
+    now = time.time()
+    db.executemany(
+        "INSERT INTO attempt (row, number, shard, text, error, again, status, finish, "
+        "prompt_tokens, completion_tokens, cached_tokens, source, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            (
+                row,
+                number,
+                shard,
+                a.text,
+                a.error,
+                a.again,
+                a.status,
+                a.finish,
+                a.prompt_tokens,
+                a.completion_tokens,
+                a.cached_tokens,
+                source,
+                now,
+            )
+            for row, number, a in attempts
+        ),
+    )
