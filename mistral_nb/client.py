@@ -155,6 +155,11 @@ class Connection:
         headers["user-agent"] = _user_agent()
         return await self.http.post(self.base_url + path, content=body, headers=headers)
 
+    def without_key(self, text: str) -> str:
+        """Blank out the key in a server's words: some servers quote the key they refuse."""
+        key = self.settings.api_key
+        return text.replace(key.get_secret_value(), "[key]") if key is not None else text
+
     def _key(self) -> str | None:
         if self.simulated:
             return SIMULATOR_KEY
@@ -209,7 +214,7 @@ def explain(error: Exception, connection: Connection) -> MistralNbError:
     if isinstance(error, MistralNbError):
         return error
     if isinstance(error, MistralError):
-        return api_error(error.status_code, error.body, error.headers)
+        return api_error(error.status_code, connection.without_key(error.body), error.headers)
     where = connection.base_url
     if isinstance(error, httpx2.TimeoutException):
         return ServerUnreachable(

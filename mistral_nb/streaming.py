@@ -25,7 +25,14 @@ from mistral_nb.errors import (
 )
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart, EventStream, Record
 from mistral_nb.portal import Handle, in_kernel, interrupts
-from mistral_nb.replies import Reply, ReplyBuilder, ToolCall, Usage, WrongShapeError
+from mistral_nb.replies import (
+    Reply,
+    ReplyBuilder,
+    ToolCall,
+    Usage,
+    WrongShapeError,
+    current_cell,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -107,6 +114,11 @@ class StreamHandle(Handle[Reply]):
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "done" if self.done() else "streaming"
         return f"StreamHandle({self.model}, {state}, {len(self.text)} characters)"
+
+    def _ipython_display_(self) -> None:
+        """Say nothing at the end of a cell that shows the reply live already."""
+        if self.shown_in is None or self.shown_in != current_cell():
+            print(repr(self))
 
     @property
     def model(self) -> str:
@@ -309,7 +321,8 @@ class StreamHandle(Handle[Reply]):
 
     def _refused(self, chunk: dict[str, Any]) -> StreamRefused:
         status = chunk.get("raw_status_code") or 500
-        reason = api_error(int(status), orjson.dumps(chunk).decode())
+        body = self._connection.without_key(orjson.dumps(chunk).decode())
+        reason = api_error(int(status), body)
         return StreamRefused(
             f"The server broke off the reply. {reason} The text so far is in error.partial.",
             partial=self._reply(None),
