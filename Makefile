@@ -1,6 +1,6 @@
 # What a person types here. Each target first makes what it needs; a second run is quick.
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test lint faults bench lock pictures system clean
+.PHONY: help demo lab test lint faults bench lock lessons pictures system clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -35,6 +35,9 @@ bench: .venv/.full  ## measure what the README claims, side by side
 
 lock: .venv/.core  ## resolve every version anew into requirements.lock
 	$(BIN)/python scripts/lock.py
+
+lessons: .venv/.full  ## execute the lessons anew and keep their outputs
+	$(SAFE) $(BIN)/python scripts/lessons.py
 
 pictures: .venv/.full system  ## take the README's pictures in a real JupyterLab
 	$(SAFE) $(BIN)/python scripts/pictures.py
