@@ -45,6 +45,7 @@ class Portal:
         self.loop: asyncio.AbstractEventLoop = self._portal.call(_running_loop)
         self._thread_id: int = self._portal.call(_thread_id)
         self._closing: list[Callable[[], Awaitable[object]]] = []
+        self._started: set[Future[Any]] = set()
 
     def spawn(self, work: Callable[..., Awaitable[T]], *args: object) -> Future[T]:
         """Start a coroutine function on the loop, from any thread, its own included."""
@@ -52,7 +53,10 @@ class Portal:
         async def start() -> T:
             return await work(*args)
 
-        return asyncio.run_coroutine_threadsafe(start(), self.loop)
+        future = asyncio.run_coroutine_threadsafe(start(), self.loop)
+        self._started.add(future)  # the loop itself holds its tasks only weakly
+        future.add_done_callback(self._started.discard)
+        return future
 
     def call(self, work: Callable[..., Awaitable[T]], *args: object) -> T:
         """Run a coroutine function on the loop and wait for its result.
@@ -97,8 +101,8 @@ class Portal:
 
         def close() -> None:
             try:
-                self._portal.call(finish)
-                self._portal.call(self._portal.stop, True)
+                self.call(finish)
+                self._context.__exit__(None, None, None)  # cancels what is left, joins
             except RuntimeError:
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb import portal
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb.events import ChatComplete
     from mistral_nb.labelling import Run
     from mistral_nb.replies import Usage
 
@@ -39,11 +39,6 @@ class Session:
         self.connection = Connection(settings)
         self.events = EventBus(self.connection.portal)
         self._usage: dict[str, list[Usage]] = {}
-        self.events.on("chat:complete", self._count_usage)
-
-    async def _count_usage(self, event: ChatComplete) -> None:
-        if event.usage is not None:
-            self._usage.setdefault(event.reply.model, []).append(event.usage)
 
     def __repr__(self) -> str:
         return repr(self.connection).replace("Connection", "Session", 1)
@@ -85,11 +80,16 @@ class Session:
         handle = start_stream(
             self.connection, self.events, messages, model=model, system=system, **options
         )
+        handle.finish_with(partial(self._count_usage, handle))
         if _interactive() if show is None else show:
             from mistral_nb import widgets
 
             widgets.show(handle, settle=settle)
         return handle
+
+    async def _count_usage(self, handle: StreamHandle) -> None:
+        if handle.usage is not None:
+            self._usage.setdefault(handle.model, []).append(handle.usage)
 
     def label(
         self, df: pd.DataFrame, prompt: Any, *, show: bool | None = None, **options: Any

@@ -136,6 +136,11 @@ class StreamHandle(Handle[Reply]):
         return self._builder.thinking
 
     @property
+    def usage(self) -> Usage | None:
+        """Token counts, once the server has sent them."""
+        return self._builder.usage
+
+    @property
     def seconds(self) -> float:
         """Seconds since the request, until now or until its end."""
         return self._seconds or time.perf_counter() - self._clock

@@ -1,0 +1,86 @@
+"""The session and the module-level verbs that use the default one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import mistral_nb as mnb
+from mistral_nb import session as sessions
+from mistral_nb.errors import SettingsError
+from mistral_nb.session import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mistral_nb.simulator import Simulator
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> Iterator[Session]:
+    yield mnb.connect(api_key="test-key", server_url=simulator.url, timeout=20)
+    sessions._default.set(None)
+
+
+def test_exported_names_are_sorted_and_there() -> None:
+    """Every name in __all__ can be had, dir() lists it, and a wrong name is refused."""
+    assert mnb.__all__ == sorted(mnb.__all__)
+    for name in mnb.__all__:
+        assert getattr(mnb, name) is not None
+        assert name in dir(mnb)
+    with pytest.raises(AttributeError, match="no attribute 'straem'"):
+        _ = mnb.straem
+
+
+def test_connect_sets_the_session_of_module_level_calls(session: Session) -> None:
+    """mnb.stream uses the session that was connected last."""
+    assert sessions.default_session() is session
+    assert mnb.stream("Reply with exactly: hi", show=False).result(20).text == "hi"
+    assert list(session.usage().index) == ["mistral-small-latest"]
+
+
+def test_a_session_says_where_it_talks_to(session: Session, simulator: Simulator) -> None:
+    """The repr names server and model, and no key."""
+    assert simulator.url in repr(session)
+    assert "test-key" not in repr(session)
+
+
+def test_show_true_prints_in_a_script(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
+    """Outside a notebook show=True writes the text to stdout; the default writes nothing."""
+    session.stream("Reply with exactly: quiet").result(20)
+    assert capsys.readouterr().out == ""
+    session.stream("Reply with exactly: loud", show=True).result(20)
+    assert capsys.readouterr().out == "loud\n"
+
+
+def test_models_and_usage_are_tables(session: Session) -> None:
+    """models() lists what the server offers; usage() adds up what was streamed."""
+    models = session.models()
+    assert "mistral-small-latest" in models.index
+    assert models.index.is_unique
+    replies = [session.stream("2+2?", show=False).result(20) for _ in range(2)]
+    usage = session.usage().loc["mistral-small-latest"]
+    assert usage["replies"] == 2
+    assert usage["total_tokens"] == sum(reply.usage.total_tokens for reply in replies)
+
+
+def test_bad_settings_are_refused_at_once() -> None:
+    """connect() checks its arguments before anything is started."""
+    with pytest.raises(SettingsError, match="server_url"):
+        mnb.connect(server_url="nowhere")
+
+
+def test_a_script_that_ends_early_ends(simulator: Simulator) -> None:
+    """A script that ignores its handle exits by itself, without a traceback."""
+    code = (
+        "import mistral_nb as mnb\n"
+        f"mnb.connect(api_key='k', server_url={simulator.url!r})\n"
+        "mnb.stream('Explain tides in great detail', show=False)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert (done.stdout, done.stderr) == ("", "")
