@@ -123,7 +123,7 @@ def test_tables(shell: InteractiveShell) -> None:
     """%mistral shows usage, and says so when the simulator is not in use."""
     ask(shell, "")
     usage = shell.run_line_magic("mistral", "usage")
-    assert list(usage.columns)[0] == "replies"
+    assert next(iter(usage.columns)) == "replies"
     with capture_output() as said:
         assert shell.run_line_magic("mistral", "simulator") is None
     assert "Not in use" in said.stdout

@@ -11,11 +11,11 @@ import pytest
 import mistral_nb as mnb
 from mistral_nb import session as sessions
 from mistral_nb.errors import SettingsError
-from mistral_nb.session import Session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from mistral_nb.session import Session
     from mistral_nb.simulator import Simulator
 
 
