@@ -13,7 +13,6 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
@@ -21,8 +20,17 @@ import nbformat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
-    from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, WebSocket
+    from playwright.sync_api import (
+        Browser,
+        ConsoleMessage,
+        Error,
+        Locator,
+        Page,
+        Request,
+        WebSocket,
+    )
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [
@@ -36,6 +44,13 @@ FLAGS = [
 ]
 IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
+ASK = """\
+import os
+import mistral_nb as mnb
+if "session" not in globals():
+    session = mnb.connect(api_key="test-key", server_url=os.environ["SCRIPTED_URL"])
+"""
+"""First lines of a cell: a session with the scripted server."""
 STEP = 30.0
 """Longest wait for one step, in seconds: two cores may be busy with other tests."""
 
@@ -192,7 +207,7 @@ class LabPage:
         context.set_default_timeout(STEP * 1000)
         self.page: Page = context.new_page()
         self.page.on("console", self._on_console)
-        self.page.on("pageerror", lambda error: self.problems.append(f"page error: {error}"))
+        self.page.on("pageerror", self._on_page_error)
         self.page.on("request", self._on_request)
         self.page.on("websocket", self._on_websocket)
         context.route(lambda url: not is_local(url), lambda route: route.abort())
@@ -200,6 +215,10 @@ class LabPage:
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error" and not _is_labs_own(message.text):
             self.problems.append(f"console: {message.text} ({message.location.get('url', '')})")
+
+    def _on_page_error(self, error: Error) -> None:
+        if not _is_labs_own(str(error)):
+            self.problems.append(f"page error: {error}")
 
     def _on_request(self, request: Request) -> None:
         if not is_local(request.url):
@@ -277,7 +296,9 @@ class LabPage:
 
     def interrupt(self) -> None:
         """Press the notebook's own stop square."""
-        self.page.locator('.jp-NotebookPanel:not(.lm-mod-hidden) [data-command="notebook:interrupt-kernel"]').first.click()
+        self.page.locator(
+            '.jp-NotebookPanel:not(.lm-mod-hidden) [data-command="notebook:interrupt-kernel"]'
+        ).first.click()
 
     def save(self) -> nbformat.NotebookNode:
         """Save the notebook and read the file back."""
@@ -298,7 +319,7 @@ class LabPage:
             "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name
         )
         wanted = "false" if "Dark" in name else "true"
-        self.page.locator(f'body[data-jp-theme-light="{wanted}"]').wait_for()
+        self.page.locator(f'body[data-jp-theme-light="{wanted}"]').wait_for(state="attached")
 
     @contextmanager
     def counting(self) -> Iterator[Callable[[], int]]:
@@ -325,6 +346,11 @@ def wait_until(
             page.wait_for_timeout(20)
 
 
+def pieces(text: str, size: int) -> list[str]:
+    """Cut a text into chunks of ``size`` characters."""
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
 def is_local(url: str) -> bool:
     """Return True for what never leaves this machine."""
     parts = urlsplit(url)
@@ -338,8 +364,8 @@ def launch(playwright: Any) -> Browser:
 
 
 def _is_labs_own(text: str) -> bool:
-    """Return True for noise that JupyterLab makes without us."""
-    return False
+    """Return True for what JupyterLab itself says when a notebook closes quickly."""
+    return "before replies were done" in text
 
 
 def _free_port() -> int:

@@ -7,7 +7,10 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass
@@ -27,7 +30,7 @@ class Script:
         closed_at: When readers closed it early (``time.monotonic()``).
     """
 
-    deltas: list[str | dict[str, Any]]
+    deltas: Sequence[str | dict[str, Any]]
     rate: float | None = None
     delay: float = 0.0
     finish: str | None = "stop"
@@ -51,7 +54,7 @@ class ScriptedServer:
         self._thread.start()
         self._ready.wait()
 
-    def add(self, name: str, deltas: list[str | dict[str, Any]], **options: Any) -> Script:
+    def add(self, name: str, deltas: Sequence[str | dict[str, Any]], **options: Any) -> Script:
         """Put a script under a model name."""
         self.scripts[name] = Script(deltas, **options)
         return self.scripts[name]
@@ -144,15 +147,12 @@ class ScriptedServer:
         await writer.drain()
 
 
-def _event(model: str, delta: dict[str, Any], finish: str | None = None, usage: Any = None) -> bytes:
+def _event(
+    model: str, delta: dict[str, Any], finish: str | None = None, usage: Any = None
+) -> bytes:
     choice = {"index": 0, "delta": delta, "finish_reason": finish}
     chunk: dict[str, Any] = {"id": "scripted", "object": "chat.completion.chunk", "created": 0}
     chunk |= {"model": model, "choices": [choice]}
     if usage is not None:
         chunk["usage"] = {**usage, "total_tokens": sum(usage.values())}
     return b"data: " + json.dumps(chunk).encode() + b"\n\n"
-
-
-def pieces(text: str, size: int) -> list[str | dict[str, Any]]:
-    """Cut a text into chunks of ``size`` characters."""
-    return [text[start : start + size] for start in range(0, len(text), size)]

@@ -1,0 +1,95 @@
+"""The static form of a reply, which stays in the notebook file: safe HTML and its source.
+
+It needs no script, no style sheet and no kernel, so JupyterLab (trusted or not), nbconvert,
+GitHub and other viewers show it. Inline styles use JupyterLab's colours with fall-backs;
+where styles are stripped the plain elements still read well.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+import orjson
+
+if TYPE_CHECKING:
+    from mistral_nb.widgets.frames import Call, Screen
+
+__all__ = ["bundle", "to_html", "to_text"]
+
+QUIET = "color:var(--jp-ui-font-color2,#6b6b6b)"
+FOLDED = "border-left:2px solid var(--jp-border-color2,#e0e0e0);padding-left:0.9em"
+ALARM = "border-left:3px solid var(--jp-error-color1,#d32f2f);padding-left:0.9em"
+ALARM_TITLE = "color:var(--jp-error-color1,#d32f2f)"
+
+
+def bundle(screen: Screen, source: str) -> dict[str, str]:
+    """Return what the notebook file keeps.
+
+    There is no text/markdown in it: JupyterLab runs scripts from Markdown in the output of an
+    executed cell, and every front end that shows Markdown shows HTML.
+
+    Args:
+        screen: The reply as shown, whether it has ended or not.
+        source: The answer's Markdown.
+
+    Returns:
+        MIME type -> data.
+    """
+    return {"text/html": to_html(screen), "text/plain": to_text(screen, source)}
+
+
+def to_html(screen: Screen) -> str:
+    """Return the reply as HTML; model text in it is sanitised or escaped."""
+    parts = [_thinking(screen), screen.html, *map(_call, screen.calls), _references(screen)]
+    return "".join([*parts, _ending(screen)])
+
+
+def to_text(screen: Screen, source: str) -> str:
+    """Return the reply's source, and in words what else there is."""
+    parts = [source]
+    parts += [f"{call.name}({call.arguments})" for call in screen.calls]
+    ending = screen.ending
+    if ending is not None and ending.state != "done":
+        parts.append(f"[{' '.join(ending.panel) or ending.footer}]")
+    return "\n\n".join(part for part in parts if part)
+
+
+def _thinking(screen: Screen) -> str:
+    if not screen.thinking_html:
+        return ""
+    seconds = round(screen.thought or 0)
+    label = f"Thought for {seconds} s" if seconds else "Thought briefly"
+    return (
+        f'<details style="{QUIET}"><summary>{label}</summary>'
+        f'<div style="{FOLDED}">{screen.thinking_html}</div></details>'
+    )
+
+
+def _call(call: Call) -> str:
+    try:
+        arguments = orjson.dumps(orjson.loads(call.arguments), option=orjson.OPT_INDENT_2).decode()
+    except orjson.JSONDecodeError:
+        arguments = call.arguments
+    return f"<p><code>{escape(call.name)}</code></p><pre><code>{escape(arguments)}</code></pre>"
+
+
+def _references(screen: Screen) -> str:
+    if not screen.references:
+        return ""
+    items = "".join(f"<li>{escape(source)}</li>" for source in screen.references)
+    return f'<ol style="{QUIET}">{items}</ol>'
+
+
+def _ending(screen: Screen) -> str:
+    ending = screen.ending
+    if ending is None:
+        return f'<p style="{QUIET}"><small>Arriving…</small></p>'
+    panel = ""
+    if ending.panel:
+        title, *lines = ending.panel
+        texts = "".join(f"<br>{escape(line)}" for line in lines)
+        panel = (
+            f'<p style="{ALARM}"><strong style="{ALARM_TITLE}">{escape(title)}</strong>{texts}</p>'
+        )
+    return f'{panel}<p style="{QUIET}"><small>{escape(ending.footer)}</small></p>'

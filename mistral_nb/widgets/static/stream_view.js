@@ -1,0 +1,406 @@
+// The live view of one reply: takes numbered frames from the kernel and shows them.
+//
+// A frame is a small object; it holds only what has changed.
+//   n  number; a gap means that frames were lost, and the whole is asked for
+//   w  1 if it is the whole: forget what was there
+//   m  name of the model
+//   t  patches of the answer: [block, keep, html] keeps the first `keep` characters of that
+//      block's HTML and adds `html` to them
+//   h  patches of the thinking, likewise
+//   s  seconds of thinking, once it is over
+//   c  pieces of tool calls: [call, name, arguments]
+//   r  sources cited: [number, id]
+//   e  the end: {s: state, f: footer, k: checksum, x: [title, reason, advice], r: may retry}
+// The HTML in patches comes from the kernel's sanitiser; everything else is shown as text.
+
+const make = (tag, className, text = "") => {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
+};
+
+const template = document.createElement("template"); // inert: runs and loads nothing
+
+// Adler-32 of the text's UTF-16 code units, low byte first.
+const checksum = (text) => {
+  let a = 1;
+  let b = 0;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    a = (a + (unit & 255)) % 65521;
+    b = (b + a) % 65521;
+    a = (a + (unit >> 8)) % 65521;
+    b = (b + a) % 65521;
+  }
+  return b * 65536 + a;
+};
+
+// Make `old` like `fresh` and touch as little as possible: a selection, an opened image and
+// the sideways scroll of a code block stay as the reader left them.
+const morph = (old, fresh) => {
+  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
+    old.replaceWith(fresh);
+  } else if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (fresh.data.startsWith(old.data)) {
+      if (fresh.length > old.length) old.appendData(fresh.data.slice(old.length));
+    } else {
+      old.data = fresh.data;
+    }
+  } else {
+    for (const { name } of [...old.attributes]) {
+      if (!fresh.hasAttribute(name)) old.removeAttribute(name);
+    }
+    for (const { name, value } of fresh.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    if (!old.querySelector(":scope > img.mnb-loaded")) morphAll(old, old.firstChild, fresh);
+  }
+};
+
+// The same for the children of `parent` from `start` on.
+const morphAll = (parent, start, fresh) => {
+  let old = start;
+  for (const node of [...fresh.childNodes]) {
+    const next = old?.nextSibling ?? null;
+    if (old) morph(old, node);
+    else parent.append(node);
+    old = next;
+  }
+  while (old) {
+    const next = old.nextSibling;
+    old.remove();
+    old = next;
+  }
+};
+
+// Shows a list of HTML blocks as the children of one element.
+class Blocks {
+  constructor(parent) {
+    this.parent = parent;
+    this.shown = []; // HTML of each block
+    this.sizes = []; // number of child nodes of each block
+  }
+
+  show(blocks) {
+    let first = 0;
+    let start = 0;
+    while (first < this.shown.length && this.shown[first] === blocks[first]) {
+      start += this.sizes[first++];
+    }
+    if (first === blocks.length && first === this.shown.length) return;
+    const fresh = document.createDocumentFragment();
+    this.sizes.length = first;
+    for (const html of blocks.slice(first)) {
+      template.innerHTML = html;
+      this.sizes.push(template.content.childNodes.length);
+      fresh.append(template.content);
+    }
+    this.shown = blocks.slice();
+    morphAll(this.parent, this.parent.childNodes[start] ?? null, fresh);
+  }
+}
+
+// Keeps the view's end in sight while it grows, until the reader scrolls up or types elsewhere.
+class Follower {
+  constructor(el, signal) {
+    this.el = el;
+    this.held = false;
+    this.scroller = null;
+    this.top = 0;
+    document.addEventListener(
+      "keydown",
+      (event) => {
+        if (event.key.length === 1 && !el.contains(event.target)) this.held = true;
+      },
+      { signal, capture: true },
+    );
+    this.signal = signal;
+  }
+
+  find() {
+    for (let node = this.el.parentElement; node && !this.scroller; node = node.parentElement) {
+      const scrolls = /auto|scroll/.test(getComputedStyle(node).overflowY);
+      if (scrolls && node.scrollHeight > node.clientHeight + 1) this.scroller = node;
+    }
+    if (!this.scroller) return;
+    this.top = this.scroller.scrollTop;
+    const onScroll = () => {
+      const { scrollTop } = this.scroller;
+      if (scrollTop < this.top - 2) this.held = true;
+      else if (scrollTop > this.top && this.below() <= 8) this.held = false;
+      this.top = scrollTop;
+    };
+    this.scroller.addEventListener("scroll", onScroll, { passive: true, signal: this.signal });
+  }
+
+  // Pixels of the view below the visible part.
+  below() {
+    const limit = this.scroller?.getBoundingClientRect().bottom ?? innerHeight;
+    return this.el.getBoundingClientRect().bottom - limit;
+  }
+
+  around(change) {
+    const inSight = this.el.isConnected && this.below() <= 8;
+    change();
+    if (!inSight || this.held) return;
+    if (!this.scroller) this.find();
+    const below = this.below();
+    if (this.scroller && below > 0) this.top = this.scroller.scrollTop += below;
+  }
+}
+
+const blank = () => ({ n: 0, model: "", text: [], think: [], calls: [], refs: [] });
+
+const apply = (state, frame) => {
+  const patch = (blocks, [index, keep, html]) => {
+    while (blocks.length <= index) blocks.push("");
+    blocks[index] = blocks[index].slice(0, keep) + html;
+  };
+  state.n = frame.n;
+  state.model = frame.m ?? state.model;
+  frame.t?.forEach((each) => patch(state.text, each));
+  frame.h?.forEach((each) => patch(state.think, each));
+  if (frame.h && !state.thinkStart) state.thinkStart = Date.now() - 1000 * (frame.hs ?? 0);
+  state.seconds = frame.s ?? state.seconds;
+  for (const [index, name, piece] of frame.c ?? []) {
+    const call = (state.calls[index] ??= { name: "", arguments: "" });
+    call.name ||= name;
+    call.arguments += piece;
+  }
+  state.refs.push(...(frame.r ?? []));
+  state.end = frame.e ?? state.end;
+};
+
+const pretty = (json) => {
+  try {
+    return JSON.stringify(JSON.parse(json), null, 2);
+  } catch {
+    return json;
+  }
+};
+
+const toClipboard = async (text) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.body.appendChild(make("textarea", "")); // plain http, not localhost
+  area.value = text;
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+};
+
+// One view: elements once, then `update` brings them up to the state.
+const build = (el, send, signal) => {
+  const root = make("div", "mnb");
+  root.tabIndex = 0;
+  root.setAttribute("role", "group");
+  root.setAttribute("aria-label", "Reply");
+  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's shortcuts are not meant for us
+  const think = make("details", "mnb-think");
+  const thinkLabel = make("summary", "");
+  const thinkBody = make("div", "mnb-body jp-RenderedHTMLCommon");
+  think.append(thinkLabel, thinkBody);
+  const body = make("div", "mnb-body jp-RenderedHTMLCommon");
+  body.setAttribute("role", "log");
+  body.setAttribute("aria-live", "polite");
+  const calls = make("div", "mnb-calls");
+  const refs = make("ol", "mnb-refs");
+  const error = make("div", "mnb-error");
+  error.setAttribute("role", "alert");
+  const bar = make("div", "mnb-bar");
+  const status = make("span", "mnb-status");
+  status.setAttribute("role", "status");
+  const button = (label, action, title) => {
+    const node = make("button", `mnb-button mnb-${action}`, label);
+    node.type = "button";
+    node.title = title;
+    node.addEventListener("click", () => send(action, node), { signal });
+    return node;
+  };
+  const retry = button("Retry", "retry", "Send the same request again");
+  const copy = button("Copy", "copy", "Copy the reply's Markdown");
+  const stop = button("Stop", "stop", "Stop the reply and keep what has come (Esc)");
+  bar.append(status, retry, copy, stop);
+  root.append(think, body, calls, refs, error, bar);
+  el.append(root);
+
+  root.addEventListener(
+    "keydown",
+    (event) => {
+      event.stopPropagation(); // nor are those of other notebooks
+      if (event.key !== "Escape" || stop.hidden) return;
+      send("stop", stop);
+      event.preventDefault();
+    },
+    { signal },
+  );
+  root.addEventListener(
+    "click",
+    (event) => {
+      const image = event.target.closest("a.mnb-image");
+      if (!image || image.querySelector("img")) return;
+      const picture = make("img", "mnb-loaded");
+      picture.referrerPolicy = "no-referrer";
+      picture.alt = image.textContent;
+      picture.src = image.href;
+      image.replaceChildren(picture);
+      event.preventDefault();
+    },
+    { signal },
+  );
+
+  const text = new Blocks(body);
+  const thoughts = new Blocks(thinkBody);
+  const follower = new Follower(root, signal);
+  let cards = [];
+  const setText = (node, value) => {
+    if (node.textContent !== value) node.textContent = value;
+  };
+
+  const showCalls = (state) => {
+    if (state.calls.length < cards.length) {
+      cards = [];
+      calls.replaceChildren();
+    }
+    state.calls.forEach((call, index) => {
+      if (!cards[index]) {
+        const card = make("div", "mnb-call");
+        cards[index] = [make("div", "mnb-call-name"), make("pre", "mnb-call-args")];
+        card.append(...cards[index]);
+        calls.append(card);
+      }
+      setText(cards[index][0], call.name);
+      setText(cards[index][1], state.end ? pretty(call.arguments) : call.arguments);
+    });
+  };
+
+  const thinkingFor = (state) => {
+    const seconds = state.seconds ?? (Date.now() - state.thinkStart) / 1000;
+    const time = seconds < 1 ? "" : ` ${seconds.toFixed(0)} s`;
+    if (state.seconds === undefined && !state.end) return `Thinking…${time}`;
+    return time ? `Thought for${time}` : "Thought briefly";
+  };
+
+  const statusOf = (state) => {
+    if (state.end) return state.end.f;
+    if (state.text.length || state.calls.length) return "Writing";
+    return state.think.length ? "Thinking" : `Waiting for ${state.model || "the model"}`;
+  };
+
+  const show = (state) => {
+    const { end } = state;
+    root.dataset.state = end ? end.s : "live";
+    body.setAttribute("aria-busy", String(!end));
+    think.hidden = !state.think.length;
+    if (!think.hidden) setText(thinkLabel, thinkingFor(state));
+    thoughts.show(state.think);
+    text.show(state.text);
+    showCalls(state);
+    if (refs.children.length !== state.refs.length) {
+      refs.replaceChildren(...state.refs.map(([, id]) => make("li", "", id)));
+    }
+    refs.hidden = !state.refs.length;
+    error.hidden = !end?.x;
+    if (end?.x && error.childElementCount === 0) {
+      const [title, ...lines] = end.x;
+      error.append(make("strong", "", title), ...lines.map((line) => make("p", "", line)));
+    } else if (!end?.x) {
+      error.replaceChildren();
+    }
+    setText(status, statusOf(state));
+    const focused = root.contains(document.activeElement) ? document.activeElement : null;
+    stop.hidden = Boolean(end);
+    retry.hidden = !end?.r;
+    copy.hidden = !state.text.length;
+    if (focused?.hidden) root.focus({ preventScroll: true });
+  };
+  return {
+    update: (state) => follower.around(() => show(state)),
+    tick: (state) => !think.hidden && setText(thinkLabel, thinkingFor(state)),
+  };
+};
+
+// One call for each model: what it holds outlives the views.
+export default () => {
+  let state = blank();
+  const views = new Set();
+  let scheduled = false;
+  let asked = 0;
+  let copying = null;
+
+  // All frames of one screen refresh are shown at once; a hidden page has no refreshes.
+  const schedule = () => {
+    if (scheduled) return;
+    scheduled = true;
+    const show = () => {
+      scheduled = false;
+      for (const view of views) view.update(state);
+    };
+    if (document.hidden) setTimeout(show, 100);
+    else requestAnimationFrame(show);
+  };
+
+  const post = (model, message) => {
+    try {
+      Promise.resolve(model.send(message)).catch(() => {});
+    } catch {
+      // The kernel is gone; what is on screen stays.
+    }
+  };
+
+  const resync = (model) => {
+    if (Date.now() - asked < 1000) return;
+    asked = Date.now();
+    post(model, { a: "resync" });
+  };
+
+  const take = (model, frame) => {
+    if (frame.copy !== undefined) {
+      const button = copying;
+      toClipboard(frame.copy).then(
+        () => (button.textContent = "Copied"),
+        () => (button.textContent = "Not allowed"),
+      );
+      setTimeout(() => (button.textContent = "Copy"), 1500);
+      return;
+    }
+    if (frame.w) {
+      if (frame.n < state.n) return;
+      state = blank();
+      asked = 0;
+    } else if (frame.n !== state.n + 1) {
+      if (frame.n > state.n) resync(model);
+      return;
+    }
+    apply(state, frame);
+    if (frame.e && checksum(state.text.join("") + state.think.join("")) !== frame.e.k) {
+      if (!frame.w) resync(model);
+    }
+    schedule();
+  };
+
+  return {
+    // Messages sent before a view exists must not be missed, so listening starts here.
+    initialize({ model }) {
+      model.on("msg:custom", (frame) => take(model, frame));
+      post(model, { a: "ready" });
+    },
+
+    render({ model, el }) {
+      const closing = new AbortController();
+      const send = (action, button) => {
+        if (action === "copy") copying = button;
+        post(model, { a: action });
+      };
+      const view = build(el, send, closing.signal);
+      views.add(view);
+      view.update(state);
+      const clock = setInterval(() => !state.end && view.tick(state), 1000);
+      return () => {
+        closing.abort();
+        clearInterval(clock);
+        views.delete(view);
+      };
+    },
+  };
+};
