@@ -1,0 +1,109 @@
+"""Sentences and small tables as a notebook shows them, in safe HTML and as plain text.
+
+Plain elements only: the front end's own style fits light and dark themes, and GitHub, which
+strips styles, shows the same.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mistral_nb.markdown import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["Line", "Part", "Table", "bundle", "count", "figure"]
+
+CUT = 80
+"""Characters of a cell shown at most."""
+_MARKS = re.compile(r"[$\\]")
+
+
+class Part(Protocol):
+    """A piece of a report, in both forms."""
+
+    html: str
+    text: str
+
+
+class Line:
+    """A sentence.
+
+    Args:
+        text: The sentence; it may hold untrusted words.
+        strong: Show it in bold type.
+    """
+
+    def __init__(self, text: str, *, strong: bool = False) -> None:
+        self.text = text
+        self.html = f"<p><b>{_safe(text)}</b></p>" if strong else f"<p>{_safe(text)}</p>"
+
+
+class Table:
+    """A small table.
+
+    Args:
+        title: What it shows.
+        names: Headings of the columns.
+        rows: Cells of each row: texts, numbers, anything; long ones are cut.
+    """
+
+    def __init__(self, title: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        lines = [list(names), *([_cell(value) for value in row] for row in rows)]
+        head, *body = (
+            "".join(f"<{tag}>{_safe(cell)}</{tag}>" for cell in line)
+            for tag, line in zip(["th", *["td"] * (len(lines) - 1)], lines, strict=True)
+        )
+        self.html = (
+            f"<p>{_safe(title)}</p><table><thead><tr>{head}</tr></thead>"
+            f"<tbody>{''.join(f'<tr>{line}</tr>' for line in body)}</tbody></table>"
+        )
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        self.text = "\n".join(
+            [
+                title,
+                *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines),
+            ]
+        )
+
+
+def bundle(parts: Sequence[Part]) -> dict[str, str]:
+    """Put parts one below the other.
+
+    Args:
+        parts: The parts.
+
+    Returns:
+        MIME type -> data, for HTML and plain text.
+    """
+    return {
+        "text/html": f"<div>{''.join(part.html for part in parts)}</div>",
+        "text/plain": "\n\n".join(part.text for part in parts),
+    }
+
+
+def count(number: int, noun: str = "row") -> str:
+    """Return a number with its noun, as in ``1,200 rows``."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def figure(value: float) -> str:
+    """Return three decimals, or a dash for NaN."""
+    return "-" if value != value else f"{value:.3f}"  # noqa: PLR0124 - only NaN differs from itself
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return figure(value)
+    if value is None:
+        return "-"
+    text = " ".join(str(value)[: 4 * CUT].split()) or repr(value)
+    return text if len(text) <= CUT else text[: CUT - 1] + "…"
+
+
+def _safe(text: str) -> str:
+    # JupyterLab runs MathJax over the text of an output, and MathJax can make links: in an
+    # element of its own no mark of TeX finds a partner.
+    return _MARKS.sub(r"<span>\g<0></span>", escape(text))
