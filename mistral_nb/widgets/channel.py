@@ -23,10 +23,13 @@ class Channel:
     Args:
         on_message: Called with each message of the front end, on whatever thread ipykernel
             serves it: it may only set flags and schedule work.
+        static: Name of the widget's `.js` and `.css` file.
     """
 
-    def __init__(self, on_message: Callable[[dict[str, Any]], object]) -> None:
-        self._widget = _widget_class()(layout=_layout())
+    def __init__(
+        self, on_message: Callable[[dict[str, Any]], object], static: str = "stream_view"
+    ) -> None:
+        self._widget = _widget_class(static)(layout=_layout())
         self._widget.on_msg(lambda _widget, content, _buffers: on_message(content))
         # ipykernel 7.4 would route our buttons' messages to the main shell, which is busy
         # while a cell waits for the reply. JupyterLab's own choice, a subshell, should stand.
@@ -76,16 +79,13 @@ def front_end_may_show_widgets() -> bool:
 
 
 @cache
-def _widget_class() -> Any:
+def _widget_class(static: str) -> Any:
+    """Make the kernel's half of a widget; its name tells the browser whose style is whose."""
     from anywidget import AnyWidget
 
-    class StreamWidget(AnyWidget):
-        """The browser's half: `static/stream_view.js`."""
-
-        _esm = _packed("stream_view.js")
-        _css = _packed("stream_view.css")
-
-    return StreamWidget
+    parts = {"_esm": _packed(f"{static}.js"), "_css": _packed(f"{static}.css")}
+    parts["__module__"] = __name__
+    return type(f"{static.title().replace('_', '')}Widget", (AnyWidget,), parts)
 
 
 _shared_layout: Any = None
