@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_nb.markdown.half_open import complete_inline, complete_lines
 from mistral_nb.markdown.leaves import escape
 from mistral_nb.markdown.page import Page, Patch
-from mistral_nb.markdown.parsing import BYTE_ORDER_MARK, References, inline, parse, settle, spans
+from mistral_nb.markdown.parsing import BYTE_ORDER_MARK, References, inline, parse, settle, spans, split_lines
 from mistral_nb.markdown.scopes import (
     Inside,
     Scope,
@@ -61,7 +61,7 @@ class Incremental:
         self._past: list[str] = []
         self._rest = ""
         self._scopes: list[Scope] = []
-        self._examined = 0
+        self._whole = self._examined = 0
         self._saved = SAVED
         # Link definitions so far, and closed blocks that asked for one in vain.
         self._known: dict[str, dict[str, Any]] = {}
@@ -125,6 +125,7 @@ class Incremental:
         self._carry = ""
         self._take_arrived()
         self._rest += "\n"
+        self._whole = len(self._rest)
         while not self._close_blocks(final=True):
             pass
         self._page.show([])
@@ -145,13 +146,18 @@ class Incremental:
 
     def _advance(self) -> None:
         """Close and freeze what whole lines allow; a started line decides nothing."""
-        if self._rest.rfind("\n") + 1 == self._examined:
+        if self._count_whole() == self._examined:
             return
         while not self._close_blocks(final=False):
             pass
         if len(self._rest) > SPLIT:
             self._freeze_inside()
-        self._examined = self._rest.rfind("\n") + 1
+        self._examined = self._whole
+
+    def _count_whole(self) -> int:
+        """Count the characters of the rest that are whole lines."""
+        self._whole = self._rest.rfind("\n") + 1
+        return self._whole
 
     def _leads(self) -> str:
         return "".join(scope.lead for scope in self._scopes)
@@ -164,8 +170,7 @@ class Incremental:
             token of the rest; or None if the scopes are not what they seemed and were taken back.
         """
         references = References(self._known)
-        whole = self._rest[: self._rest.rfind("\n") + 1]
-        tokens = parse(self._leads() + whole, references)
+        tokens = parse(self._leads() + self._rest[: self._whole], references)
         reopened = reopen(tokens, self._scopes)
         if reopened is None:
             self._take_back(0)
@@ -180,7 +185,7 @@ class Incremental:
                 if scope.loose:
                     set_loose(tokens, opening, loose=True)
             if scope.kind == "fence":
-                if is_closed_leaf(token) or any(t.nesting != -1 for t in tokens[opening + 1 :]):
+                if is_closed_leaf(tokens, opening) or any(t.nesting != -1 for t in tokens[opening + 1 :]):
                     self._take_back(depth)
                     return None
                 token.type = "fence_rest"
@@ -188,10 +193,13 @@ class Incremental:
 
     def _take_back(self, depth: int) -> None:
         """Begin the rest again where a scope begins, because the scope came out otherwise."""
+        while depth and self._scopes[depth - 1].start == self._scopes[depth].start:
+            depth -= 1
         scope = self._scopes[depth]
-        source = "".join(self._past) + self._rest
-        self._past = [source[: scope.start]]
-        self._rest = source[scope.start :]
+        past = "".join(self._past)
+        self._past = [past[: scope.start]]
+        self._rest = past[scope.start :] + self._rest
+        self._whole += len(past) - scope.start
         self._page.rewind(scope.html)
         del self._scopes[depth:]
         self._examined = -1
@@ -212,12 +220,12 @@ class Incremental:
         if not groups:
             return True
         count = len(groups)
-        if not final and not is_closed_leaf(tokens[groups[-1][0]]):
+        if not final and not is_closed_leaf(tokens, groups[-1][0]):
             count = open_child(tokens, groups)
         if count == 0:
             return True
         lead = self._leads()
-        lines = (lead + self._rest).splitlines(keepends=True)
+        lines = split_lines(lead + self._rest[: self._whole])
         ends = [_line(tokens[start]) for start, _ in groups[1:]] + [
             (tokens[groups[-1][0]].map or [0, 0])[1]
         ]
@@ -236,7 +244,7 @@ class Incremental:
                 self._page.close(html)
             self._past = []
             self._scopes = []
-        self._rest = "".join(lines[line:])
+        self._cut(sum(map(len, lines[lead.count("\n"):line])))
         return True
 
     def _freeze_inside(self) -> None:
@@ -248,7 +256,7 @@ class Incremental:
         if len(spans(tokens, 0, len(tokens))) != 1:
             return
         lead = self._leads()
-        source = lead + self._rest[: self._rest.rfind("\n") + 1]
+        source = lead + self._rest[: self._whole]
         offset = sum(map(len, self._past))
         present = list(zip(self._scopes, openings, strict=True))
         inside = find_inside(tokens, present, source, lead.count("\n"), offset)
@@ -256,10 +264,14 @@ class Incremental:
             return
         self._learn(references, inside.line)
         self._freeze_tokens(tokens, first, inside)
-        lines = source.splitlines(keepends=True)
+        lines = split_lines(source)
         size = sum(map(len, lines[lead.count("\n") : inside.line]))
         self._past.append(self._rest[:size])
+        self._cut(size)
+
+    def _cut(self, size: int) -> None:
         self._rest = self._rest[size:]
+        self._whole -= size
 
     def _freeze_tokens(self, tokens: list[Token], first: int, inside: Inside) -> None:
         kept = self._scopes[: inside.kept]
@@ -298,8 +310,7 @@ class Incremental:
     def _show_rest(self) -> None:
         """Show what is still open, half-open syntax completed."""
         references = References(self._known)
-        rest = complete_lines(self._rest)
-        tokens = parse(f"{self._leads()}{rest}\n", references)
+        tokens = self._parse_rest(references)
         reopened = reopen(tokens, self._scopes)
         if reopened is None:
             return
@@ -317,6 +328,38 @@ class Incremental:
             if html or (start == 0 and self._scopes):
                 tails.append(html)
         self._page.show(tails)
+
+    def _parse_rest(self, references: References) -> list[Token]:
+        """Parse the rest, its half-open end completed."""
+        lead = self._leads()
+        source = f"{lead}{self._rest}\n"
+        tokens = parse(source, references)
+        block, _ = _last_block(tokens, source)
+        completed = f"{lead}{complete_lines(self._rest, block)}\n"
+        if completed != source:
+            references.clear()
+            tokens = parse(completed, references)
+        _, text = _last_block(tokens, completed)
+        if text is not None:
+            text.content = complete_inline(text.content)
+        return tokens
+
+
+def _last_block(tokens: Sequence[Token], source: str) -> tuple[str, Token | None]:
+    """Find the innermost block that the last line of some source belongs to.
+
+    Returns:
+        The type of the token that opens it, and the token that holds its inline content, if any.
+    """
+    for index in range(len(tokens) - 1, -1, -1):
+        token = tokens[index]
+        if token.nesting == 0:
+            if (token.map or [0, 0])[1] <= source.rstrip("\n").count("\n"):
+                break
+            if token.type == "inline":
+                return tokens[index - 1].type, token
+            return token.type, None
+    return "", None
 
 
 _HALVES = ("\r", *map(chr, range(0xD800, 0xDC00)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 __all__ = ["Page", "Patch"]
 
-_CLOSERS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre|td|tr|tbody|table)>\n?)*\Z")
+_CLOSERS = re.compile(r"(?:</(?:p|li|ul|ol|blockquote|h[1-6]|code|pre|td|tr|tbody|table)>)*\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["BYTE_ORDER_MARK", "References", "closed", "inline", "parse", "settle", "spans"]
+__all__ = ["BYTE_ORDER_MARK", "References", "closed", "inline", "parse", "settle", "spans", "split_lines"]
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -71,7 +71,7 @@ class _Blocks(ParserBlock):
     """
 
     def tokenize(self, state: StateBlock, startLine: int, endLine: int) -> None:  # noqa: N803
-        item = state.tokens[-1] if state.parentType == "list" else None
+        container = state.tokens[-1] if state.tokens else None
         if state.level >= MAX_NESTING:
             token = state.push("code_block", "code", 0)
             token.content = state.getLines(startLine, endLine, state.blkIndent, keepLastLF=True)
@@ -79,8 +79,8 @@ class _Blocks(ParserBlock):
             state.line = endLine
         else:
             super().tokenize(state, startLine, endLine)
-        if item is not None:
-            item.meta["tight"] = state.tight
+        if container is not None and container.type == "list_item_open":
+            container.meta["tight"] = state.tight
 
 
 def _list_knows_looseness(md: MarkdownIt) -> None:
@@ -247,6 +247,11 @@ def spans(tokens: Sequence[Token], start: int, stop: int) -> list[tuple[int, int
         found.append((at, last + 1))
         at = last + 1
     return found
+
+
+def split_lines(source: str) -> list[str]:
+    """Split a text into lines as the parser does: at ``\\n`` only, which they keep."""
+    return [f"{line}\n" for line in source.split("\n")[:-1]]
 
 
 def closed(fence: Token) -> bool:

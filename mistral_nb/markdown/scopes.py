@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_nb.markdown.parsing import closed, spans
+from mistral_nb.markdown.parsing import closed, spans, split_lines
 from mistral_nb.markdown.writing import fence_opening
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def find_inside(
     Returns:
         The place, or None when nothing more can be frozen.
     """
-    lines = source.splitlines(keepends=True)
+    lines = split_lines(source)
     walk = _Walk(tokens, present, lines, skipped, offset)
     walk.descend(0, len(tokens))
     return walk.best
@@ -157,16 +157,16 @@ class _Walk:
         """Go into one element, given as its first token and the one past its last."""
         token = self.tokens[first]
         line, end = token.map or [0, 0]
-        if is_closed_leaf(token):
+        if is_closed_leaf(self.tokens, first):
             self.offer(end, past)
             return
         self.offer(line, first)
         if token.type not in _TAGS or not self.enter(token, first, line):
             return
         if token.type == "fence":
-            self.offer(len(self.lines), first)
+            self.offer(end, first)
         elif token.type == "table_open":
-            self.offer(len(self.lines), past - 2)
+            self.offer(end, past - 2)
         else:
             start = first + 1
             if token.type in _CONTAINERS and line < self.skipped:
@@ -225,11 +225,17 @@ class _Walk:
         return f"{found[1]}{found[2] or ' '}{_PLACEHOLDER}\n" if found else None
 
 
-def is_closed_leaf(token: Token) -> bool:
-    """Tell whether a token stands for a block that ends with its own last line."""
-    return token.type in {"heading_open", "hr", "math_block"} or (
-        token.type == "fence" and closed(token)
-    )
+def is_closed_leaf(tokens: Sequence[Token], index: int) -> bool:
+    """Tell whether a token opens a block that ends with its own last line.
+
+    A heading with a bar in it may still turn out to be the first row of a table.
+    """
+    token = tokens[index]
+    if token.type == "heading_open":
+        return "|" not in tokens[index + 1].content
+    if token.type == "math_block":
+        return "|" not in token.content
+    return token.type == "hr" or (token.type == "fence" and closed(token))
 
 
 def open_child(tokens: Sequence[Token], children: Sequence[tuple[int, int]]) -> int:

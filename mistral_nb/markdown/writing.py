@@ -108,11 +108,11 @@ def write(tokens: Sequence[Token], *, live: bool = False) -> str:
             out.append(
                 escape(token.content) if plain else highlight(token.content, _language(token))
             )
-            out.append("</code></pre>\n")
+            out.append("</code></pre>")
         elif kind in _BLOCKS:
             out.append(_BLOCKS[kind](token))
         elif token.tag in TAGS:
-            out.append(f"<{token.tag}>" if token.nesting == 1 else f"</{token.tag}>\n")
+            out.append(f"<{token.tag}>" if token.nesting == 1 else f"</{token.tag}>")
     return "".join(out)
 
 
@@ -150,12 +150,12 @@ _BLOCKS: dict[str, Callable[[Token], str]] = {
     "list_item_open": _item_opening,
     "th_open": _cell_opening,
     "td_open": _cell_opening,
-    "hr": lambda _: "<hr>\n",
-    "code_block": lambda token: f"<pre><code>{escape(token.content)}</code></pre>\n",
+    "hr": lambda _: "<hr>",
+    "code_block": lambda token: f"<pre><code>{escape(token.content)}</code></pre>",
     "math_block": lambda token: (
-        f'<div class="mnb-math">{typeset(token.content, block=True)}</div>\n'
+        f'<div class="mnb-math">{typeset(token.content, block=True)}</div>'
     ),
-    "fence_rest": lambda token: f"{escape(token.content)}</code></pre>\n",
+    "fence_rest": lambda token: f"{escape(token.content)}</code></pre>",
     "definition": lambda _: "",
 }
 
@@ -170,7 +170,7 @@ def _write_inline(tokens: Sequence[Token]) -> str:
         elif kind == "softbreak":
             out.append("\n")
         elif kind == "hardbreak":
-            out.append("<br>\n")
+            out.append("<br>")
         elif kind == "code_inline":
             out.append(f"<code>{escape(token.content)}</code>")
         elif kind == "math_inline":
