@@ -1,1 +1,7 @@
-"""..."""
+"""Labelling data sets: prompts and schemas in, a ledger in the middle, columns out."""
+
+from mistral_nb.labelling.catalogue import forget, list_runs
+from mistral_nb.labelling.handle import Run
+from mistral_nb.labelling.runs import resume, start_run
+
+__all__ = ["Run", "forget", "list_runs", "resume", "start_run"]

@@ -142,7 +142,11 @@ class RunFolder:
             file = (self.path / "lock").open("a+b")
         except OSError as error:
             raise StoreError(f"Cannot write in {self.path}: {error.strerror or error}.") from error
-        if not _claim(file):
+        for _ in range(3):  # followed() of another process holds it for an instant
+            if claimed := _claim(file):
+                break
+            time.sleep(0.02)
+        if not claimed:
             file.seek(0)
             holder = _holder(file.read())
             file.close()
@@ -156,6 +160,14 @@ class RunFolder:
         file.flush()
         self._lock = file
         return self
+
+    def followed(self) -> bool:
+        """Return True if some process holds the lock."""
+        try:
+            with (self.path / "lock").open("a+b") as file:
+                return not _claim(file)
+        except OSError:
+            return False
 
     def unlock(self) -> None:
         """Let other processes follow the run."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["keep_frame", "load_frame", "same_frame"]
+__all__ = ["keep_frame", "load_frame", "require_kept", "same_frame"]
 
 PIECE = 20_000
 """Rows written at a time: bounds the extra memory."""
@@ -77,18 +77,10 @@ def load_frame(path: Path) -> pd.DataFrame:
         RunError: Some of it could not be kept; the message names the columns.
         StoreError: The file is missing or damaged.
     """
-    try:
-        with pa.memory_map(str(path)) as source:
-            table = pa.ipc.open_file(source).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StoreError(f"Cannot read {path}: {error}. Pass the table again with df=.") from error
+    require_kept(path)
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_file(source).read_all()
     about = json.loads(table.schema.metadata[_KEY])
-    if about["lost"] or about["columns"] is None or about["index"] is None:
-        what = ", ".join(map(repr, about["lost"])) or "the index or the column labels"
-        raise RunError(
-            f"The table holds Python objects that cannot be kept in a file ({what}). "
-            "Pass the table itself: mnb.resume(name, df=df). The answers are safe."
-        )
     # pandas cannot read the names of nested Arrow dtypes: those columns keep their arrays.
     arrow = {f"c{n}": table[f"c{n}"] for n in about["arrow"]}
     order = [f"c{n}" for n in sorted(int(c[1:]) for c in table.column_names if c[0] == "c")]
@@ -109,10 +101,25 @@ def load_frame(path: Path) -> pd.DataFrame:
     return frame
 
 
+def require_kept(path: Path) -> None:
+    """Raise unless :func:`load_frame` will be able to give the whole table.
+
+    Raises:
+        RunError: Some of it could not be kept; the message names the columns.
+        StoreError: The file is missing or damaged.
+    """
+    about = _about(path)
+    if about["lost"] or about["columns"] is None or about["index"] is None:
+        what = ", ".join(map(repr, about["lost"])) or "the index or the column labels"
+        raise RunError(
+            f"The table holds Python objects that cannot be kept in a file ({what}). "
+            "Pass the table itself: mnb.resume(name, df=df). The answers are safe."
+        )
+
+
 def same_frame(df: pd.DataFrame, path: Path) -> bool:
     """Return True if a table is the kept one, as far as it could be kept."""
-    with pa.memory_map(str(path)) as source:
-        about = json.loads(pa.ipc.open_file(source).schema.metadata[_KEY])
+    about = _about(path)
     if about["rows"] != len(df):
         return False
     try:
@@ -122,6 +129,15 @@ def same_frame(df: pd.DataFrame, path: Path) -> bool:
     if not kept.index.equals(df.index) or not kept.columns.equals(df.columns):
         return False
     return all(_same(kept.iloc[:, n], df.iloc[:, n]) for n in range(df.shape[1]))
+
+
+def _about(path: Path) -> dict[str, Any]:
+    try:
+        with pa.memory_map(str(path)) as source:
+            found: dict[str, Any] = json.loads(pa.ipc.open_file(source).schema.metadata[_KEY])
+    except (OSError, pa.ArrowInvalid, KeyError) as error:
+        raise StoreError(f"Cannot read {path}: {error}. Pass the table again with df=.") from error
+    return found
 
 
 def _same(one: pd.Series[Any], other: pd.Series[Any]) -> bool:

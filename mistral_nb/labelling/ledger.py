@@ -18,7 +18,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -41,6 +41,7 @@ _MIGRATIONS = (
         uid TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, mode TEXT NOT NULL,
         model TEXT NOT NULL, endpoint TEXT NOT NULL, server TEXT NOT NULL, rows INTEGER NOT NULL,
         spec TEXT NOT NULL, status TEXT NOT NULL, message TEXT NOT NULL DEFAULT '',
+        counts TEXT NOT NULL DEFAULT '{}',
         created REAL NOT NULL, updated REAL NOT NULL
     );
     CREATE TABLE request (
@@ -80,7 +81,24 @@ _BLOCK = 2_000
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run is. ``spec`` is JSON: prompt, schema, options; never a key."""
+    """What a run is.
+
+    Attributes:
+        uid: Unique over all machines; batch jobs carry it.
+        name: What people call it.
+        digest: Content hash over all requests.
+        mode: Engine.
+        model: Model that answers.
+        endpoint: API path that answers.
+        server: Address, or ``"simulator"`` for the built-in one.
+        rows: Rows of the table.
+        spec: Prompt, schema, options and column names; never a key.
+        status: ``running``, ``cancelling``, ``cancelled`` or ``done``.
+        created: Seconds since the epoch.
+        updated: Likewise.
+        message: Last thing worth saying.
+        counts: Rows by status when it last changed.
+    """
 
     uid: str
     name: str
@@ -92,9 +110,10 @@ class RunRecord:
     rows: int
     spec: dict[str, Any]
     status: str
-    message: str
     created: float
     updated: float
+    message: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -188,7 +207,7 @@ class Ledger:
     def write_run(self, record: RunRecord) -> None:
         """Write the run's own row, as the last step of building it."""
         values = {each.name: getattr(record, each.name) for each in fields(RunRecord)}
-        values["spec"] = orjson.dumps(record.spec).decode()
+        values |= {name: orjson.dumps(values[name]).decode() for name in ("spec", "counts")}
         names = ", ".join(values)
         with self._write() as db:
             for index in _INDEXES:
@@ -202,13 +221,17 @@ class Ledger:
         """Return the run's own row."""
         with self._use() as db:
             row = dict(db.execute("SELECT * FROM run").fetchone())
-        row["spec"] = orjson.loads(row["spec"])
+        row |= {name: orjson.loads(row[name]) for name in ("spec", "counts")}
         return RunRecord(**row)
 
-    def update_run(self, **values: str) -> None:
-        """Set ``status``, ``message`` or ``spec`` (JSON text) of the run."""
+    def update_run(self, **values: Any) -> None:
+        """Set ``status``, ``message``, ``spec`` or ``counts`` of the run."""
+        coded = {
+            name: orjson.dumps(each).decode() if isinstance(each, dict) else each
+            for name, each in values.items()
+        }
         with self._write() as db:
-            _set(db, "run", values, "1", ())
+            _set(db, "run", {**coded, "updated": time.time()}, "1", ())
 
     # Requests
 
@@ -265,25 +288,15 @@ class Ledger:
 
     # Shards
 
-    def add_shard(self, shard: Shard, rows: Iterable[int] = ()) -> None:
-        """Add a shard whose file is on disk; ``rows`` are moved to it from earlier ones."""
+    def add_shards(self, shards: Iterable[Shard], moved: Iterable[tuple[int, int]] = ()) -> None:
+        """Add shards whose files are on disk; ``moved`` is (shard, row) of repeated requests."""
         with self._write() as db:
-            db.execute(
+            db.executemany(
                 "INSERT INTO shard (id, round, lines, bytes, sha, state, changed) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (
-                    shard.id,
-                    shard.round,
-                    shard.lines,
-                    shard.bytes,
-                    shard.sha,
-                    "written",
-                    time.time(),
-                ),
+                ((s.id, s.round, s.lines, s.bytes, s.sha, s.state, time.time()) for s in shards),
             )
-            db.executemany(
-                "UPDATE request SET shard = ? WHERE row = ?", ((shard.id, row) for row in rows)
-            )
+            db.executemany("UPDATE request SET shard = ? WHERE row = ?", moved)
 
     def shards(self) -> list[Shard]:
         """Return all shards, in order."""
@@ -314,14 +327,18 @@ class Ledger:
             db.execute("UPDATE request SET attempts = ? WHERE shard = ?", (number, shard.id))
             _set(db, "shard", {"state": "done", "changed": time.time()}, "id = ?", (shard.id,))
 
-    def to_repeat(self, limit: int) -> list[int]:
-        """Return rows that failed in a way worth repeating, tried at most ``limit`` times."""
+    def to_repeat(self, limit: int) -> dict[int, int]:
+        """Return rows that failed in a way worth repeating, tried at most ``limit`` times.
+
+        Returns:
+            Row -> the shard that its request is in.
+        """
         with self._use() as db:
             sql = (
-                "SELECT r.row FROM request r JOIN attempt a ON a.row = r.row AND "
+                "SELECT r.row, r.shard FROM request r JOIN attempt a ON a.row = r.row AND "
                 "a.number = r.attempts WHERE a.again AND r.attempts <= ? ORDER BY r.row"
             )
-            return [row for (row,) in db.execute(sql, (limit,))]
+            return dict(map(tuple, db.execute(sql, (limit,))))
 
     # Results
 
@@ -366,11 +383,11 @@ class Ledger:
             "reused": reused,
         }
 
-    def usage(self) -> tuple[int, int, int, int]:
-        """Return what was paid for: answers, prompt, completion and cached tokens."""
+    def usage(self) -> tuple[int, int, int]:
+        """Return what was paid for: prompt, completion and cached tokens."""
         with self._use() as db:
             row = db.execute(
-                "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), "
+                "SELECT COALESCE(SUM(prompt_tokens), 0), "
                 "COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cached_tokens), 0) "
                 "FROM attempt WHERE number > 0"
             ).fetchone()
@@ -380,8 +397,6 @@ class Ledger:
 def _set(
     db: sqlite3.Connection, table: str, values: dict[str, Any], where: str, which: tuple[Any, ...]
 ) -> None:
-    if table == "run":
-        values = {**values, "updated": time.time()}
     names = ", ".join(f"{name} = ?" for name in values)
     db.execute(f"UPDATE {table} SET {names} WHERE {where}", (*values.values(), *which))  # noqa: S608
 

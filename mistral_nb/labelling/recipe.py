@@ -97,7 +97,8 @@ class Recipe:
 
     def describe(self) -> dict[str, Any]:
         """Return what the ledger keeps of it."""
-        return {"system": self.system, "options": self.options}
+        sent: dict[str, Any] = orjson.loads(_dumps(self.options))
+        return {"system": self.system, "options_sent": sent}
 
 
 def custom_id(row: int, digest: bytes) -> str:

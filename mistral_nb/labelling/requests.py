@@ -245,8 +245,7 @@ def write_requests(
         ledger.add_requests(records)
         for source, answers in taken.items():
             ledger.add_reused(answers, source)
-    for each in writer.close():
-        ledger.add_shard(each)
+    ledger.add_shards(writer.close())
     return whole.hexdigest()
 
 

@@ -155,6 +155,14 @@ class Schema:
             raise Invalid(f"the reply does not fit the schema: {wrong}")
         return tuple([column.value(data) for column in self.columns])
 
+    def fault(self, text: str) -> str | None:
+        """Return what is wrong with a reply, or None."""
+        try:
+            self.parse(text)
+        except Invalid as wrong:
+            return str(wrong)
+        return None
+
     def _validated(self, text: str) -> Any:
         """Let the model's own validators have their say, and take what they made of it."""
         from pydantic import ValidationError

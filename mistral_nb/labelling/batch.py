@@ -1,0 +1,271 @@
+"""The Batch API engine: every shard goes through upload, job, poll, download and audit.
+
+Each step is written to the ledger before it is taken, so a process that is killed at any
+moment is followed by one that goes on from there:
+
+written -> uploading -> uploaded -> creating -> submitted -> ended -> done
+
+Only *creating* costs money. Found in that state after a crash, the job is looked for by its
+metadata before it may be created.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from mistral_nb.errors import ApiError, MistralNbError
+from mistral_nb.labelling.answers import Audit, error_text
+from mistral_nb.labelling.ledger import Finding
+from mistral_nb.labelling.remote import ENDED, Remote
+from mistral_nb.labelling.requests import ShardWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from mistralai.client.models import BatchJob
+
+    from mistral_nb.labelling.ledger import Answer, Shard
+    from mistral_nb.labelling.work import Work
+
+__all__ = ["BatchEngine"]
+
+UPLOADS_AT_ONCE = 2
+FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
+PAUSE_SHARE = 0.1
+"""Pauses between polls grow with the job's age: a tenth of it, within the two limits."""
+STILL = 1800.0
+"""Seconds without progress after which a job's age is mentioned."""
+
+
+class BatchEngine:
+    """Sends a run through the Batch API.
+
+    Args:
+        work: The run.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._ledger = work.ledger
+        self._remote = Remote(work.connection, work.options.patience, self._trouble)
+        self._uploads = anyio.Semaphore(UPLOADS_AT_ONCE)
+        self._shards: dict[int, Shard] = {}
+        self._note = ""
+        self._problem = ""
+
+    async def run(self) -> None:
+        """Follow all shards to their end, then send once more what is worth it.
+
+        Raises:
+            MistralNbError: A shard cannot go on; all others were followed to their end.
+        """
+        while True:
+            shards = await self._work.do(self._ledger.shards)
+            self._shards = {shard.id: shard for shard in shards if shard.state != "done"}
+            if not self._shards:
+                if self._work.cancelled.is_set() or not await self._work.do(self._repeat):
+                    return
+                continue
+            self._tell()
+            errors: list[MistralNbError] = []
+            async with anyio.create_task_group() as group:
+                for shard in self._shards.values():
+                    group.start_soon(self._guarded, shard, errors)
+            if errors:
+                raise errors[0]
+
+    async def _guarded(self, shard: Shard, errors: list[MistralNbError]) -> None:
+        """Follow a shard; its failure must not end the others, which are paid for too."""
+        try:
+            await self._follow(shard)
+        except MistralNbError as error:
+            errors.append(error)
+
+    async def _follow(self, shard: Shard) -> None:
+        if shard.state in {"written", "uploading"}:
+            async with self._uploads:
+                shard = await self._upload(shard)
+        if shard.state in {"uploaded", "creating"}:
+            shard = await self._create(shard)
+        if shard.state == "submitted":
+            shard = await self._poll(shard)
+        if shard.state == "ended":
+            await self._collect(shard)
+
+    async def _upload(self, shard: Shard) -> Shard:
+        if self._work.cancelled.is_set():
+            return await self._never_sent(shard)
+        again = shard.state == "uploading"
+        await self._update(shard, state="uploading")
+        path = self._work.folder.requests(shard.id)
+        name = f"mistral_nb-{self._work.record.uid}-{shard.id:04d}-{shard.sha[:8]}.jsonl"
+        file_id = await self._remote.upload(path, name, shard.bytes, maybe_there=again)
+        return await self._update(shard, state="uploaded", file_id=file_id)
+
+    async def _create(self, shard: Shard) -> Shard:
+        again = shard.state == "creating"
+        if self._work.cancelled.is_set() and not again:
+            return await self._never_sent(shard)
+        await self._update(shard, state="creating")
+        record = self._work.record
+        assert shard.file_id is not None
+        job = await self._remote.create_job(
+            file_id=shard.file_id,
+            endpoint=record.endpoint,
+            model=record.model,
+            metadata={
+                "tool": "mistral_nb",
+                "run": record.name,
+                "run_id": record.uid,
+                "shard": str(shard.id),
+                "sha": shard.sha,
+            },
+            timeout_hours=self._work.options.timeout_hours,
+            maybe_created=again,
+        )
+        return await self._update(
+            shard, state="submitted", job_id=job.id, job_status=job.status, submitted=time.time()
+        )
+
+    async def _never_sent(self, shard: Shard) -> Shard:
+        return await self._update(shard, state="ended", job_status="CANCELLED")
+
+    async def _poll(self, shard: Shard) -> Shard:
+        assert shard.job_id is not None
+        asked = False
+        moved = time.time()
+        while True:
+            job = await self._remote.job(shard.job_id)
+            if job.status in ENDED:
+                return await self._end(shard, job)
+            if self._work.cancelled.is_set() and not asked:
+                asked = True
+                with suppress(ApiError):  # it may have ended meanwhile: the next poll tells
+                    job = await self._remote.cancel(shard.job_id)
+            now = (job.status, job.completed_requests, job.failed_requests)
+            if now != (shard.job_status, shard.completed, shard.failed):
+                moved = time.time()
+                shard = await self._update(
+                    shard, job_status=now[0], completed=now[1], failed=now[2]
+                )
+            self._mention_age(shard, moved)
+            age = time.time() - (shard.submitted or time.time())
+            pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, PAUSE_SHARE * age))
+            with anyio.move_on_after(pause * random.uniform(0.8, 1.2)):  # noqa: S311
+                if asked:
+                    await anyio.sleep(LONGEST_PAUSE)
+                await self._work.cancelled.wait()
+
+    async def _end(self, shard: Shard, job: BatchJob) -> Shard:
+        reasons = "; ".join(error_text(each.message) for each in job.errors[:3])
+        return await self._update(
+            shard,
+            state="ended",
+            job_status=job.status,
+            completed=job.completed_requests,
+            failed=job.failed_requests,
+            output_file=_id(job.output_file),
+            error_file=_id(job.error_file),
+            message=reasons,
+        )
+
+    async def _collect(self, shard: Shard) -> None:
+        """Bring an ended job's answers home: first to disk, then to the ledger."""
+        for part, file_id in (("output", shard.output_file), ("error", shard.error_file)):
+            path = self._work.folder.answers(shard.id, part)
+            if file_id is not None and not path.exists():
+                await self._remote.download(file_id, path)
+        await self._work.do(self._read, shard)
+        self._shards.pop(shard.id, None)
+        await self._work.recount()
+        self._tell()
+
+    def _read(self, shard: Shard) -> None:
+        """Match all answers of a shard with its requests (in a worker thread)."""
+        audit = Audit(self._ledger.requests_of(shard.id), self._work.validate)
+
+        def answers() -> Iterator[tuple[int, Answer]]:
+            for part in ("output", "error"):
+                path = self._work.folder.answers(shard.id, part)
+                if path.exists():
+                    yield from audit.read(path, part)
+            reason, again = _unanswered(shard)
+            if audit.open:
+                audit.findings.append(_gap(shard, audit))
+            yield from audit.missing(reason, again=again)
+
+        self._ledger.finish_shard(shard, answers(), audit.findings)
+
+    def _repeat(self) -> bool:
+        """Write what is worth another try to new shards; False if there is nothing."""
+        rows = self._ledger.to_repeat(self._work.options.retries)
+        if not rows:
+            return False
+        shards = self._ledger.shards()
+        round_ = max(shard.round for shard in shards) + 1
+        writer = ShardWriter(
+            self._work.folder, self._work.options.limits, first=len(shards), round_=round_
+        )
+        moved = []
+        for old in sorted(set(rows.values())):
+            with self._work.folder.requests(old).open("rb") as file:
+                for line in file:
+                    name = line[14 : line.index(b'"', 14)]  # behind {"custom_id":"
+                    row = int(name[1 : name.index(b"-")])
+                    if rows.get(row) == old:
+                        moved.append((writer.write_line(row, name, line), row))
+        self._ledger.add_shards(writer.close(), moved)
+        self._note = f"{len(rows):,} failed requests are sent once more."
+        return True
+
+    async def _update(self, shard: Shard, **values: Any) -> Shard:
+        found: Shard = await self._work.do(lambda: self._ledger.update_shard(shard.id, **values))
+        self._shards[shard.id] = found
+        self._tell()
+        return found
+
+    def _trouble(self, problem: str) -> None:
+        if problem != self._problem:
+            self._problem = problem
+            self._tell()
+
+    def _mention_age(self, shard: Shard, moved: float) -> None:
+        still = time.time() - moved
+        if still >= STILL:
+            self._note = (
+                f"Batch job {shard.job_id} has been {shard.job_status} without progress "
+                f"for {still / 3600:.1f} h."
+            )
+
+    def _tell(self) -> None:
+        self._work.report(list(self._shards.values()), self._problem or self._note)
+
+
+def _unanswered(shard: Shard) -> tuple[str, bool]:
+    """Return why rows of an ended shard have no answer, and whether to send them again."""
+    job = f"batch job {shard.job_id}"
+    why = f": {shard.message}" if shard.message else ""
+    if shard.job_status == "CANCELLED":
+        return "cancelled before it was answered", False
+    if shard.job_status == "TIMEOUT_EXCEEDED":
+        return f"{job} ran out of time{why}", True
+    if shard.job_status == "SUCCESS":
+        return f"{job} gave no answer for this row", True
+    return f"{job} ended as {shard.job_status}{why}", True
+
+
+def _gap(shard: Shard, audit: Audit) -> Finding:
+    count = len(audit.open)
+    rows = ", ".join(map(str, sorted(audit.open)[:20])) + (", ..." if count > 20 else "")  # noqa: PLR2004
+    detail = f"{count} of {shard.lines} requests have no answer ({shard.job_status}): rows {rows}"
+    return Finding("missing", None, detail)
+
+
+def _id(value: Any) -> str | None:
+    """Return a file's id, or None where the server gave none."""
+    return value if isinstance(value, str) and value else None

@@ -1,0 +1,355 @@
+"""The handle of a labelling run: it follows the run to its end, and tells how it goes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pandas as pd
+
+from mistral_nb.errors import InputError, MistralNbError, RunError
+from mistral_nb.events import RunComplete, RunProgress, RunStart
+from mistral_nb.events import RunError as RunFailed
+from mistral_nb.labelling.batch import BatchEngine
+from mistral_nb.labelling.catalogue import no_such_run
+from mistral_nb.labelling.folder import RunFolder
+from mistral_nb.labelling.frames import load_frame, require_kept, same_frame
+from mistral_nb.labelling.ledger import Ledger, RunRecord
+from mistral_nb.labelling.merge import merge
+from mistral_nb.labelling.plan import Plan, check_server, restore, server_of
+from mistral_nb.labelling.prices import cost
+from mistral_nb.labelling.remote import Remote
+from mistral_nb.labelling.totals import summary, usage_of
+from mistral_nb.labelling.work import Options, Work
+from mistral_nb.portal import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from mistral_nb.client import Connection
+    from mistral_nb.events import EventBus, Record
+    from mistral_nb.labelling.ledger import Shard
+    from mistral_nb.labelling.schemas import Schema
+    from mistral_nb.replies import Usage
+
+__all__ = ["Run"]
+
+ENGINES = {"batch": BatchEngine}
+_following: dict[str, Run] = {}
+"""The runs that this process follows, by folder; used on the portal's loop only."""
+
+
+class Run(Handle[pd.DataFrame]):
+    """One labelling of one table; ``await`` it or call ``.result()`` for the labelled table.
+
+    Leaving it (an interrupt, a closed kernel, ``stop()``) only detaches: batch jobs go on at
+    the server and ``mnb.resume(name)`` goes on here. Only :meth:`cancel` cancels them.
+
+    Args:
+        connection: The server.
+        bus: Where its events are published.
+        plan: What was asked for, or None to go on with a run.
+        name: The run's name; None until its content is known.
+        df: The table, for going on with a run whose table could not be kept.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        bus: EventBus,
+        plan: Plan | None,
+        name: str | None,
+        df: pd.DataFrame | None = None,
+    ) -> None:
+        self._connection = connection
+        self._bus = bus
+        self._plan = plan
+        self._name = name
+        self._df = df
+        self._model = plan.recipe.model if plan else ""
+        self._status = "preparing"
+        self._message = ""
+        total = 0 if plan is None else len(plan.df)
+        self._base = {"total": total, "done": 0, "failed": 0, "reused": 0}
+        self._counts = {**self._base, "running": 0, "waiting": total}
+        self._started = False
+        self._cancel_asked = False
+        self._work: Work | None = None
+        self._leader: Run | None = None
+        super().__init__(connection.portal, self._follow_to_end)
+
+    def __repr__(self) -> str:
+        counts = self.counts
+        parts = [f"{counts['done']:,} of {counts['total']:,} rows labelled"]
+        parts += [f"{counts[kind]:,} {kind}" for kind in ("failed", "running") if counts[kind]]
+        about = f" ({self._model})" if self._model else ""
+        return f"Run {self.name!r}: {self.status}, {', '.join(parts)}{about}"
+
+    @property
+    def name(self) -> str:
+        """What the run is called; ``"(preparing)"`` until an unnamed run's content is known."""
+        return self._name or "(preparing)"
+
+    @property
+    def status(self) -> str:
+        """``preparing``, ``running``, ``done``, ``cancelled``, ``detached`` or ``failed``."""
+        return self._leader.status if self._leader else self._status
+
+    @property
+    def message(self) -> str:
+        """Last thing worth saying, e.g. that the server does not answer; often empty."""
+        return self._leader.message if self._leader else self._message
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by status: total, done, failed, running, waiting, and reused among the done."""
+        return dict(self._leader.counts if self._leader else self._counts)
+
+    @property
+    def usage(self) -> Usage:
+        """Tokens billed so far, those of failed and repeated requests included."""
+        with self._ledger() as ledger:
+            return usage_of(ledger)
+
+    @property
+    def cost(self) -> float | None:
+        """US dollars so far by list price; None where the model's price is not known."""
+        with self._ledger() as ledger:
+            record = ledger.run()
+            return cost(usage_of(ledger), record.model, batch=record.mode == "batch")
+
+    @property
+    def errors(self) -> pd.DataFrame:
+        """The rows without a result: row, error, HTTP status and the raw reply, if any."""
+        with self._ledger() as ledger:
+            rows = [tuple(each) for each in ledger.failures()]
+        table = pd.DataFrame(rows, columns=["row", "error", "status", "raw"])
+        return table.astype({"row": "int64", "error": "string", "status": "Int64", "raw": "string"})
+
+    @property
+    def report(self) -> pd.DataFrame:
+        """What was odd in the answers: duplicate, unknown, missing or unreadable ones."""
+        with self._ledger() as ledger:
+            rows = [tuple(each) for each in ledger.findings()]
+        return pd.DataFrame(rows, columns=["shard", "kind", "custom_id", "detail"])
+
+    def stop(self) -> None:
+        """Stop following the run; its batch jobs go on. See :meth:`cancel` to end those."""
+        super().stop()
+
+    def cancel(self) -> None:
+        """Cancel the run's batch jobs; what they answered until then is kept and billed.
+
+        The run then ends soon: its result has the answers so far.
+
+        Raises:
+            RunError: This handle no longer follows the run.
+        """
+        if self._future.done():
+            if self._status in {"done", "cancelled"}:
+                return
+            raise RunError(
+                f"This handle no longer follows the run. Use mnb.resume({self.name!r}).cancel()."
+            )
+        self._portal.call_soon(self._cancel_now)
+
+    # Following
+
+    async def _follow_to_end(self) -> pd.DataFrame:
+        try:
+            return await self._carry_out()
+        except asyncio.CancelledError:
+            self._status = "detached"
+            raise
+        except Exception as error:
+            self._status = "failed"
+            self._message = str(error)
+            self._start()
+            self._publish(RunFailed(self.name, error=error, counts=self.counts))
+            raise
+
+    async def _carry_out(self) -> pd.DataFrame:
+        plan = self._plan
+        if plan is not None and not len(plan.df):
+            self._start()
+            empty: pd.DataFrame = merge(plan.df, [], plan.schema, plan.names)
+            return self._complete(empty, "The table has no rows; nothing was sent.")
+        folder = await self._prepare()
+        while (leader := _following.get(str(folder.path))) is not None:
+            await self._wait_for(leader)
+        _following[str(folder.path)] = self
+        try:
+            folder.lock(self.name)
+            with closing(await _thread(Ledger, folder.ledger)) as ledger:
+                return await self._finish(folder, ledger)
+        finally:
+            folder.unlock()
+            del _following[str(folder.path)]
+
+    async def _prepare(self) -> RunFolder:
+        """Find the run's folder; build the run if there is none yet."""
+        plan = self._plan
+        if plan is None:
+            folder: RunFolder = RunFolder.of(self._connection.settings.home, self.name)
+            if not folder.exists:
+                raise RunError(await _thread(no_such_run, folder, self.name))
+            if self._df is None:
+                await _thread(require_kept, folder.input)
+            elif not await _thread(same_frame, self._df, folder.input):
+                raise InputError(
+                    f"The table given is not the one that {self.name!r} was started with."
+                )
+            return folder
+        folder = await _thread(plan.find)
+        self._name = plan.name
+        self._start()
+        if not folder.exists:
+            await self._remote(plan.options).check(plan.recipe.model)
+            await _thread(plan.build, folder)
+        return folder
+
+    async def _wait_for(self, leader: Run) -> None:
+        """Let another handle of this process, which follows the run already, do the work."""
+        self._leader = leader
+        self._start()
+        try:
+            await asyncio.wait([asyncio.wrap_future(leader._future)])
+        finally:
+            self._leader = None
+
+    async def _finish(self, folder: RunFolder, ledger: Ledger) -> pd.DataFrame:
+        record = await _thread(ledger.run)
+        self._model = record.model
+        schema, names, options = restore(record)
+        if self._plan is not None:
+            schema, names, options = self._plan.schema, self._plan.names, self._plan.options
+        await self._recount(ledger)
+        self._tell([], "")
+        self._start()
+        if record.status not in {"done", "cancelled"}:
+            self._status = "running"
+            try:
+                record = await self._send(folder, ledger, record, schema, options)
+            except MistralNbError as error:
+                await self._add_way_on(ledger, error)
+                raise
+        df = self._plan.df if self._plan is not None else self._df
+        if df is None:
+            df = await _thread(load_frame, folder.input)
+        merged = await _thread(merge, df, ledger.results(), schema, names)
+        self._status = record.status
+        return self._complete(merged, await _thread(summary, ledger, record))
+
+    async def _send(
+        self,
+        folder: RunFolder,
+        ledger: Ledger,
+        record: RunRecord,
+        schema: Schema | None,
+        options: Options,
+    ) -> RunRecord:
+        """Have the engine answer every open request."""
+        check_server(record, server_of(self._connection))
+        work = Work(
+            connection=self._connection,
+            folder=folder,
+            ledger=ledger,
+            record=record,
+            options=options,
+            validate=schema.fault if schema else None,
+            report=self._tell,
+            recount=lambda: self._recount(ledger),
+        )
+        self._work = work
+        if self._cancel_asked or record.status == "cancelling":
+            self._cancel_now()
+        await ENGINES[record.mode](work).run()
+        ended = "cancelled" if work.cancelled.is_set() else "done"
+        await _thread(lambda: ledger.update_run(status=ended, counts=ledger.counts()))
+        await self._recount(ledger)
+        self._tell([], "")
+        return replace(record, status=ended)
+
+    async def _recount(self, ledger: Ledger) -> None:
+        self._base = await _thread(ledger.counts)
+        await _thread(lambda: ledger.update_run(counts=self._base))
+
+    def _tell(self, shards: Sequence[Shard], message: str) -> None:
+        """Work out the counts with the shards under way; publish them if they changed."""
+        sent = [shard for shard in shards if shard.state in {"submitted", "ended"}]
+        again = sum(shard.lines for shard in shards if shard.round)
+        done = self._base["done"] + sum(max(0, each.completed - each.failed) for each in sent)
+        failed = max(0, self._base["failed"] - again) + sum(each.failed for each in sent)
+        running = sum(max(0, each.lines - each.completed) for each in sent)
+        waiting = max(0, self._base["total"] - done - failed - running)
+        counts = {**self._base, "done": done, "failed": failed}
+        counts |= {"running": running, "waiting": waiting}
+        if counts != self._counts or message != self._message:
+            self._counts, self._message = counts, message
+            if self._started:
+                self._publish(RunProgress(self.name, self.counts, message))
+
+    def _cancel_now(self) -> None:
+        """Take note of a cancel, on the portal's loop; the engine does the rest."""
+        self._cancel_asked = True
+        if self._leader is not None:
+            self._leader._cancel_now()  # noqa: SLF001 - the same class
+        if self._work is not None and not self._work.cancelled.is_set():
+            self._work.cancelled.set()
+            self._portal.spawn(_thread, self._work_cancelling)
+
+    def _work_cancelling(self) -> None:
+        if self._work is not None and self._status == "running":
+            self._work.ledger.update_run(status="cancelling")
+
+    async def _add_way_on(self, ledger: Ledger, error: MistralNbError) -> None:
+        """Say in the error itself that nothing paid for is lost."""
+        shards = await _thread(ledger.shards)
+        jobs = sum(1 for shard in shards if shard.job_id and shard.state != "done")
+        lives = f"Its {jobs} batch job(s) go on at the server. " if jobs else ""
+        way = f"The run {self.name!r} is kept. {lives}Go on with mnb.resume({self.name!r})."
+        error.args = (f"{error} {way}",)
+
+    # Telling
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            self._publish(RunStart(self.name, self.counts, self._message))
+
+    def _complete(self, df: pd.DataFrame, message: str) -> pd.DataFrame:
+        self._message = message
+        if self._status not in {"done", "cancelled"}:
+            self._status = "done"
+        self._publish(RunComplete(self.name, self.counts, message))
+        return df
+
+    def _publish(self, record: Record) -> None:
+        self._bus.publish_nowait(record)
+
+    def _interrupted(self) -> bool:
+        print(
+            f"Stopped waiting. The run {self.name!r} goes on: wait again with run.result(), or "
+            f"take it up later, in a new kernel too, with mnb.resume({self.name!r}). "
+            "To end its batch jobs: run.cancel()."
+        )
+        return False
+
+    def _remote(self, options: Options) -> Remote:
+        return Remote(self._connection, options.patience, lambda text: self._tell([], text))
+
+    @contextmanager
+    def _ledger(self) -> Iterator[Ledger]:
+        folder = RunFolder.of(self._connection.settings.home, self.name)
+        if not folder.exists:
+            raise RunError(f"The run {self.name!r} has nothing to tell yet.")
+        with closing(Ledger(folder.ledger)) as ledger:
+            yield ledger
+
+
+async def _thread(function: Callable[..., Any], *args: Any) -> Any:
+    """Run blocking work in a thread, so that the loop stays free."""
+    return await anyio.to_thread.run_sync(function, *args)

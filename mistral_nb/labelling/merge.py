@@ -1,0 +1,182 @@
+"""Putting results beside the rows they belong to: by position, in columns with real dtypes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mistral_nb.errors import InputError, RunError
+from mistral_nb.labelling.schemas import Column, Invalid, Schema
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterable, Sequence
+
+__all__ = ["Names", "merge"]
+
+REPLY = Column("reply", (), "string")
+"""The column of a run without a schema."""
+
+
+class Names:
+    """The names of the result columns.
+
+    Args:
+        schema: The run's schema, or None for free text.
+        column: Name of the only column, if the caller chose one.
+        prefix: Put before every result column's name.
+    """
+
+    def __init__(self, schema: Schema | None, column: str | None, prefix: str) -> None:
+        plain = schema.columns if schema else (REPLY,)
+        names = [each.name for each in plain] if schema or not column else [column]
+        self.columns = plain
+        self.names = [f"{prefix}{name}" for name in names]
+        self.error = f"{prefix}error" if prefix.endswith("_") else f"{prefix}_error"
+
+    def check(self, columns: Sequence[Hashable]) -> None:
+        """Refuse a table that has a result column already.
+
+        Raises:
+            InputError: Names the column.
+        """
+        taken = [name for name in [*self.names, self.error] if name in columns]
+        if taken:
+            raise InputError(
+                f"The table already has the column {taken[0]!r}, which the result would add. "
+                f"Give prefix=, e.g. prefix='new_', or drop it: df.drop(columns={taken!r})."
+            )
+        twice = [name for name in self.names if name == self.error]
+        if twice:
+            raise InputError(f"The schema's field {twice[0]!r} has the error column's name.")
+
+
+def merge(
+    df: pd.DataFrame,
+    results: Iterable[Sequence[tuple[int, str | None, str | None]]],
+    schema: Schema | None,
+    names: Names,
+) -> pd.DataFrame:
+    """Add the result columns to a table.
+
+    Args:
+        df: The table, shape (rows, columns); it is not changed.
+        results: Blocks of (row, text, error), one for every row and in order.
+        schema: Reads the texts; None keeps them as they are.
+        names: Names of the result columns.
+
+    Returns:
+        The table with the same index and order, shape (rows, columns + results + 1).
+
+    Raises:
+        RunError: There is not exactly one result a row.
+    """
+    kinds = [*names.columns, Column(names.error, (), "string")]
+    blocks: list[list[Any]] = [[] for _ in kinds]
+    count = 0
+    for block in results:
+        table: list[list[Any]] = [[] for _ in kinds]
+        for row, text, error in block:
+            if row != count:
+                raise RunError(f"The ledger has no result for row {count}; it is damaged.")
+            count += 1
+            values = _values(text, error, schema)
+            for cells, value in zip(table, values, strict=True):
+                cells.append(value)
+        for parts, column, cells in zip(blocks, kinds, table, strict=True):
+            parts.append(_array(column, cells))
+    if count != len(df):
+        raise RunError(f"The run has {count} rows, the table has {len(df)}: it is another table.")
+    new = pd.DataFrame(
+        {
+            name: _joined(column, parts)
+            for name, column, parts in zip([*names.names, names.error], kinds, blocks, strict=True)
+        }
+    )
+    new.index = df.index
+    return pd.concat([df, new], axis=1)
+
+
+def _values(text: str | None, error: str | None, schema: Schema | None) -> tuple[Any, ...]:
+    """Return one row's values, its error last."""
+    if schema is None:
+        return text, error
+    if error is None and text is not None:
+        try:
+            values = schema.parse(text)
+            cells = [
+                value if value is None else _CASTS[column.kind](value, column)
+                for column, value in zip(schema.columns, values, strict=True)
+            ]
+        except (Invalid, ValueError, TypeError, OverflowError) as problem:
+            error = str(problem)
+        else:
+            return (*cells, None)
+    return (*[None] * len(schema.columns), error)
+
+
+def _integer(value: Any, _: Column) -> int:
+    if isinstance(value, bool) or int(value) != value or abs(value) >= 2**63:
+        raise ValueError(f"{value!r} is no whole number of 64 bits")
+    return int(value)
+
+
+def _text(value: Any, _: Column) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _boolean(value: Any, _: Column) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r} is neither true nor false")
+    return value
+
+
+def _category(value: Any, column: Column) -> Any:
+    if value not in column.categories:
+        raise ValueError(f"{value!r} is not one of the allowed values")
+    return value
+
+
+_CASTS: dict[str, Any] = {
+    "integer": _integer,
+    "number": lambda value, _: float(value),
+    "string": _text,
+    "boolean": _boolean,
+    "category": _category,
+    "object": lambda value, _: value,
+}
+_DTYPES: dict[str, Any] = {
+    "integer": "Int64",
+    "number": "Float64",
+    "string": "string",
+    "boolean": "boolean",
+}
+
+
+def _array(column: Column, cells: list[Any]) -> Any:
+    """Turn a block of cells into a compact array, so that no list of all rows is ever held."""
+    if column.kind == "category":
+        place = {value: number for number, value in enumerate(column.categories)}
+        codes = (-1 if cell is None else place[cell] for cell in cells)
+        return np.fromiter(codes, dtype=np.int32, count=len(cells))
+    if column.kind == "object":
+        array = np.empty(len(cells), dtype=object)
+        for number, cell in enumerate(cells):  # at once, numpy would unpack lists of one length
+            array[number] = cell
+        return array
+    return pd.array(cells, dtype=_DTYPES[column.kind])
+
+
+def _joined(column: Column, parts: list[Any]) -> Any:
+    if column.kind == "category":
+        codes = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
+        dtype = pd.CategoricalDtype(list(column.categories))
+        return pd.Categorical.from_codes(codes, dtype=dtype)
+    if column.kind == "object":
+        return np.concatenate(parts) if parts else np.empty(0, dtype=object)
+    if not parts:
+        return pd.array([], dtype=_DTYPES[column.kind])
+    return pd.concat([pd.Series(part) for part in parts], ignore_index=True)
