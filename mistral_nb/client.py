@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
 import time
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from mistralai.client import Mistral
 
+    from mistral_nb.lean import Answer, LeanPool
     from mistral_nb.portal import Portal
     from mistral_nb.settings import Settings
     from mistral_nb.simulator import Simulator
@@ -38,6 +40,8 @@ __all__ = ["Connection", "ModelDeprecated", "RateLimits", "api_error", "explain"
 
 DEPRECATION_HEADER = "x-model-deprecation-timestamp"
 SIMULATOR_KEY = "simulator"
+LONGEST_RETRY_AFTER = 24 * 3600.0
+"""No Retry-After is believed beyond a day (in seconds)."""
 
 
 class ModelDeprecated(UserWarning):
@@ -77,6 +81,8 @@ class Connection:
         simulated: True if the built-in simulator answers.
         simulator: The built-in simulator, where it answers.
         rate_limits: What the last response said of the server's limits.
+        wait_until: Time on the monotonic clock before which the server wants no request
+            (Retry-After); in the past when it said nothing.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -84,9 +90,11 @@ class Connection:
         self.portal: Portal = portals.shared()
         self.simulated = settings.simulated
         self.rate_limits = RateLimits()
+        self.wait_until = -math.inf
         self._warned: set[str] = set()
         self._sdk: Mistral | None = None
         self._http: httpx2.AsyncClient | None = None
+        self._lean: LeanPool | None = None
         self._lock = threading.Lock()
         self.simulator = self._start_simulator() if self.simulated else None
         self.base_url: str = self.simulator.url if self.simulator else settings.base_url
@@ -106,7 +114,7 @@ class Connection:
 
     @property
     def http(self) -> httpx2.AsyncClient:
-        """The HTTP pool that the SDK and the lean path share; use it on the portal only."""
+        """The HTTP pool of the SDK; use it on the portal only."""
         if self._http is None:
             limits = httpx2.Limits(
                 max_connections=self.settings.connections,
@@ -136,24 +144,40 @@ class Connection:
                 )
             return self._sdk
 
-    async def post(self, path: str, body: bytes) -> httpx2.Response:
-        """Send a JSON body by the lean path: the SDK's address and auth, a tenth of its CPU.
+    async def post(self, path: str, body: bytes) -> Answer:
+        """Send a JSON body by the lean path: the SDK's address and auth, little of its CPU.
+
+        Call it on the portal only. Nothing is repeated and no redirect followed.
 
         Args:
             path: e.g. ``"/v1/chat/completions"``.
             body: The JSON, encoded.
 
         Returns:
-            The response, read, whatever its status.
+            The answer, read, whatever its status.
 
         Raises:
-            httpx2.HTTPError: The connection failed.
+            ServerUnreachable: No connection, no answer in time, or an answer cut short.
         """
+        if self._lean is None:
+            self._lean = self._open_lean()
+        answer = await self._lean.post(path, body)
+        self._note(answer.status, answer.headers, body)
+        return answer
+
+    def _open_lean(self) -> LeanPool:
+        from mistral_nb.lean import LeanPool
+
         headers = {"content-type": "application/json", "accept": "application/json"}
+        headers["user-agent"] = _user_agent()
         if (key := self._key()) is not None:
             headers["authorization"] = f"Bearer {key}"
-        headers["user-agent"] = _user_agent()
-        return await self.http.post(self.base_url + path, content=body, headers=headers)
+        return LeanPool(
+            self.base_url,
+            headers,
+            timeout=self.settings.timeout,
+            connect_timeout=self.settings.connect_timeout,
+        )
 
     def without_key(self, text: str) -> str:
         """Blank out the key in a server's words: some servers quote the key they refuse."""
@@ -172,18 +196,30 @@ class Connection:
         request.extensions["timeout"] = timeout
 
     async def _on_response(self, response: httpx2.Response) -> None:
+        try:
+            sent = response.request.content
+        except httpx2.RequestNotRead:
+            sent = b""
+        self._note(response.status_code, response.headers, sent)
         # Left in place, this header makes the SDK read a streamed body as JSON and fail.
-        retired = response.headers.pop(DEPRECATION_HEADER, None)
-        if retired is not None:
-            self._warn_deprecated(response.request, retired)
-        limits = _rate_limits(response.headers)
+        response.headers.pop(DEPRECATION_HEADER, None)
+
+    def _note(self, status: int, headers: Mapping[str, str], sent: bytes) -> None:
+        """Take in what any response may say: limits, a pause, a model's retirement."""
+        limits = _rate_limits(headers)
         if limits is not None:
             self.rate_limits = limits
+        if status >= 400 and (seconds := _retry_after(headers)) is not None:  # noqa: PLR2004
+            until = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER)
+            self.wait_until = max(self.wait_until, until)
+        retired = headers.get(DEPRECATION_HEADER)
+        if retired is not None:
+            self._warn_deprecated(sent, retired)
 
-    def _warn_deprecated(self, request: httpx2.Request, retired: str) -> None:
+    def _warn_deprecated(self, sent: bytes, retired: str) -> None:
         try:
-            model = str(orjson.loads(request.content)["model"])
-        except (httpx2.RequestNotRead, orjson.JSONDecodeError, KeyError, TypeError):
+            model = str(orjson.loads(sent)["model"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
             model = "in use"
         if model not in self._warned:
             self._warned.add(model)
@@ -197,6 +233,8 @@ class Connection:
     async def _close(self) -> None:
         if self._http is not None:
             await self._http.aclose()
+        if self._lean is not None:
+            await self._lean.close()
 
 
 def explain(error: Exception, connection: Connection) -> MistralNbError:
@@ -295,15 +333,18 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         pass
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
+        # By the server's own clock where it shows it: ours may be minutes ahead of it.
+        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else None
+        at = parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
         return None
+    return max(0.0, at - (time.time() if now is None else now))
 
 
 def _rate_limits(headers: Mapping[str, str]) -> RateLimits | None:
     def number(name: str) -> int | None:
         value = headers.get(f"x-ratelimit-{name}", "")
-        return int(value) if value.isdigit() else None
+        return int(value) if value.isascii() and value.isdigit() and len(value) < 16 else None  # noqa: PLR2004
 
     found = RateLimits(
         requests=number("limit-req-minute"),

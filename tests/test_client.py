@@ -6,24 +6,25 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mistral_nb import errors
+from mistral_nb import client, errors
 from mistral_nb.client import Connection, ModelDeprecated, api_error, explain
 from mistral_nb.events import EventBus
 from mistral_nb.settings import resolve
 from mistral_nb.streaming import start_stream
+from tests.recorder import Recorder, Say
 from tests.replay import Replay, delta, sse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    import httpx2
-
+    from mistral_nb.lean import Answer
     from mistral_nb.simulator import Simulator
 
 KEY = "s3cret-Key-0123456789"
@@ -33,6 +34,13 @@ KEY = "s3cret-Key-0123456789"
 def replay() -> Iterator[Replay]:
     server = Replay()
     server.pieces = sse(delta("hi", "stop"), "[DONE]")
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    server = Recorder()
     yield server
     server.close()
 
@@ -85,18 +93,117 @@ def test_the_key_is_in_no_repr_and_no_error(replay: Replay, linked: Connection) 
     assert KEY not in told
 
 
+def post(linked: Connection, body: bytes = b'{"model": "m"}') -> Answer:
+    return linked.portal.call(linked.post, "/v1/chat/completions", body)
+
+
 def test_the_lean_path_is_authorised_as_the_sdk_is(replay: Replay, linked: Connection) -> None:
     """The lean path sends the SDK's key and user agent."""
     text_of(linked)
-
-    async def post() -> httpx2.Response:
-        return await linked.post("/v1/chat/completions", b'{"a": 1}')
-
-    assert linked.portal.call(post).status_code == 200
+    assert post(linked, b'{"a": 1}').status == 200
     by_sdk, lean = replay.request_headers
     assert lean["authorization"] == by_sdk["authorization"] == f"Bearer {KEY}"
     assert lean["user-agent"] == by_sdk["user-agent"]
+    assert lean["content-type"] == by_sdk["content-type"] == "application/json"
     assert replay.requests[1] == {"a": 1}
+
+
+def test_both_paths_take_in_the_same_headers(replay: Replay, linked: Connection) -> None:
+    """Limits, a pause and a retirement are noted by the lean path as by the SDK's."""
+    replay.status, replay.pieces = 429, [b"{}"]
+    replay.headers = {
+        "x-ratelimit-limit-req-minute": "60", "x-ratelimit-remaining-req-minute": "0",
+        "x-model-deprecation-timestamp": "2026-12-01", "retry-after": "30",
+    }  # fmt: skip
+    with warnings.catch_warnings(record=True) as seen:
+        warnings.simplefilter("always")
+        assert post(linked).status == 429
+    assert [w.category for w in seen] == [ModelDeprecated]
+    assert (linked.rate_limits.requests, linked.rate_limits.requests_left) == (60, 0)
+    assert 25 < linked.wait_until - time.monotonic() <= 30
+    by_sdk = Connection(resolve(api_key=KEY, server_url=replay.url, timeout=5))
+    with warnings.catch_warnings(), pytest.raises(errors.RateLimitError):
+        warnings.simplefilter("ignore")
+        text_of(by_sdk)
+    assert by_sdk.rate_limits.requests == 60
+    assert 25 < by_sdk.wait_until - time.monotonic() <= 30
+
+
+@pytest.mark.parametrize("value", ["\u00b2", "9" * 5000, "-1", "many"])
+def test_a_limit_that_is_no_number_counts_as_absent(value: str) -> None:
+    """A server may send anything: nothing of it breaks a response."""
+    assert client._rate_limits({"x-ratelimit-limit-req-minute": value}) is None
+
+
+def test_a_pause_is_measured_by_the_servers_own_clock() -> None:
+    """Retry-After as a date counts from the response's Date, where there is one."""
+    headers = {
+        "date": "Wed, 21 Oct 2015 07:28:00 GMT",
+        "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT",
+    }
+    assert api_error(429, "{}", headers).retry_after == 30
+
+
+@pytest.mark.parametrize("said", [
+    pytest.param(Say(cut="at once"), id="hang-up"),
+    pytest.param(Say(cut="body"), id="cut"),
+    pytest.param(Say(raw=b"<html>no HTTP</html>\r\n\r\n"), id="no HTTP"),
+    pytest.param(Say(headers={"content-encoding": "gzip"}), id="not gzip"),
+])  # fmt: skip
+def test_a_broken_answer_on_the_lean_path(recorder: Recorder, said: Say) -> None:
+    """It is ServerUnreachable, sent once only, and no exception in its chain has the key."""
+    recorder.script = lambda *_: said
+    linked = Connection(resolve(api_key=KEY, server_url=recorder.url, timeout=5))
+    with pytest.raises(errors.ServerUnreachable, match=recorder.url) as caught:
+        post(linked)
+    assert len(recorder.arrivals) == 1
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert KEY not in repr(error) + str(error) + repr(vars(error))
+        error = error.__cause__ or error.__context__
+
+
+def test_silence_on_the_lean_path(recorder: Recorder) -> None:
+    """A server that says nothing for the timeout is ServerUnreachable, with advice."""
+    recorder.latency = 60
+    linked = Connection(resolve(api_key=KEY, server_url=recorder.url, timeout=0.2))
+    with pytest.raises(errors.ServerUnreachable, match="raise timeout="):
+        post(linked)
+
+
+def test_nobody_at_the_address_of_the_lean_path(recorder: Recorder) -> None:
+    """A refused connection names the address and the setting."""
+    recorder.close()
+    linked = Connection(resolve(api_key=KEY, server_url=recorder.url))
+    with pytest.raises(errors.ServerUnreachable, match="Check server_url"):
+        post(linked)
+
+
+def test_the_lean_path_follows_no_redirect(recorder: Recorder) -> None:
+    """The key goes to no other address than the one that was set."""
+    recorder.script = lambda *_: Say(301, headers={"location": f"{recorder.url}/elsewhere"})
+    linked = Connection(resolve(api_key=KEY, server_url=recorder.url))
+    assert post(linked).status == 301
+    assert len(recorder.arrivals) == 1
+
+
+def test_the_lean_path_goes_through_the_proxy(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HTTP_PROXY and NO_PROXY count as they do for the SDK."""
+    monkeypatch.setenv("http_proxy", recorder.url)
+    monkeypatch.setenv("no_proxy", "localhost")
+    away = Connection(resolve(api_key=KEY, server_url="http://server.invalid"))
+    assert post(away).status == 200
+    with pytest.raises(errors.ServerUnreachable):
+        post(Connection(resolve(api_key=KEY, server_url="http://localhost:1")))
+
+
+def test_a_proxy_the_lean_path_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A SOCKS proxy is a SettingsError that names the way out."""
+    monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")
+    with pytest.raises(errors.SettingsError, match="HTTP_PROXY"):
+        post(Connection(resolve(api_key=KEY, server_url="http://server.invalid")))
 
 
 def test_one_sdk_client_for_all_threads(linked: Connection) -> None:
@@ -184,7 +291,7 @@ def test_importing_costs_no_heavy_module() -> None:
     code = (
         "import sys, mistral_nb\n"
         "heavy = {'pandas', 'numpy', 'mistralai', 'anywidget', 'ipywidgets', 'IPython', "
-        "'starlette', 'uvicorn', 'mistral_common', 'httpx2'}\n"
+        "'starlette', 'uvicorn', 'mistral_common', 'httpx2', 'aiohttp'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
     done = subprocess.run(
