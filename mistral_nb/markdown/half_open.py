@@ -13,11 +13,11 @@ __all__ = ["complete_inline", "complete_lines"]
 HIDDEN = 300
 """Characters a half-open link or formula may hide; if it is longer, it was likely none."""
 
-_MARKS_ONLY = re.compile(r"[ >]*(?:[-+*_=~`#|:<!\[$\\]+|\d{1,9}[.)])[ ]*")
+_MARKS_ONLY = re.compile(r"[ >]*+(?:[-+*_=~`#|:<!\[$\\]++ *+|\d{1,9}[.)] *+)++")
 _DIGITS_ONLY = re.compile(r"[ >]*\d{1,9}")
 _TASK = re.compile(r"([ >]*(?:[-+*]|\d{1,9}[.)]) )\[[ xX]?\]?")
 _FIRST_ROW = re.compile(r"([ >]*)\|(.*)")
-_DASHES = re.compile(r"[ >]*\|[ |:-]*")
+_DASHES = re.compile(r"[ >]*\|[ |]*[:-][ |:-]*")
 _FENCE_END = re.compile(r"[ >]*(?:`+|~+)[ ]*")
 _BAR = re.compile(r"(?<!\\)\|")
 _MARK = re.compile(r"\\.|`+|\$\$?|\*+|_+|~~|!?\[|\]\(?", re.DOTALL)
@@ -42,7 +42,8 @@ def complete_lines(source: str, block: str) -> str:
         return before + newline
     if block in {"fence", "code_block"}:
         return source
-    if _MARKS_ONLY.fullmatch(last) or (before and _DIGITS_ONLY.fullmatch(last)):
+    marks = _MARKS_ONLY.fullmatch(last) and not _DASHES.fullmatch(last)
+    if marks or (before and _DIGITS_ONLY.fullmatch(last)):
         source = before + newline
     elif task := _TASK.fullmatch(last):
         return before + newline + task[1]
@@ -73,84 +74,100 @@ def complete_inline(content: str) -> str:
     """
     if content.startswith("$$") and "$$" not in content[2:]:
         return _as_code(content)
-    content = _TRAILING_LABEL.sub(r"\1", _TRAILING.sub("", content))
-    opened: list[str] = []
-    brackets: list[int] = []
-    at = 0
-    while mark := _MARK.search(content, at):
-        text, start, at = mark[0], mark.start(), mark.end()
-        if text[0] == "`":
-            end = _closing_ticks(content, at, text)
-            if end < 0:
-                return _close(f"{content.rstrip('`')}{text}", opened)
-            at = end
-        elif text[0] == "$":
-            end = content.find(text, at)
-            if end >= 0:
-                at = end + len(text)
-            elif _opens_math(content, start, at):
-                return _close(content[:start], opened)
-        elif text[0] in "*_~":
-            _emphasis(content, start, at, opened)
-        elif text.endswith("["):
-            brackets.append(start)
-        elif text[0] == "]" and brackets:
-            label = brackets.pop()
-            if text == "](":
-                end = content.find(")", at)
-                if end < 0 and len(content) - at <= HIDDEN:
-                    return _close(_label_only(content[:start], label), opened)
-                at = max(at, end)
-    if brackets and len(content) - brackets[-1] <= HIDDEN:
-        content = _label_only(content, brackets[-1])
-    return _close(content, opened)
+    return _Reader(_TRAILING_LABEL.sub(r"\1", _TRAILING.sub("", content))).read()
+
+
+class _Reader:
+    """One walk through inline content, keeping what is open.
+
+    Each method but :meth:`read` takes the mark just found; it gives the completed content if the
+    mark opens what runs to the end, else None.
+    """
+
+    def __init__(self, content: str) -> None:
+        self.content = content
+        self.at = 0
+        self.emphasis: list[str] = []
+        self.labels: list[int] = []
+
+    def read(self) -> str:
+        """Complete the content."""
+        methods = {"`": self.code, "$": self.math, "[": self.label, "!": self.label}
+        methods |= {"]": self.target, "*": self.mark, "_": self.mark, "~": self.mark}
+        while found := _MARK.search(self.content, self.at):
+            self.at = found.end()
+            method = methods.get(found[0][0])
+            completed = method(found[0], found.start()) if method else None
+            if completed is not None:
+                return completed
+        if self.labels and len(self.content) - self.labels[-1] <= HIDDEN:
+            self.content = self.only_label(len(self.content))
+        return self.close(self.content)
+
+    def close(self, content: str) -> str:
+        """End the open emphasis."""
+        return content.rstrip() + "".join(reversed(self.emphasis)) if self.emphasis else content
+
+    def code(self, ticks: str, _start: int) -> str | None:
+        """Close code, or skip it."""
+        for run in re.finditer("`+", self.content[self.at :]):
+            if run[0] == ticks:
+                self.at += run.end()
+                return None
+        return self.close(self.content.rstrip("`") + ticks)
+
+    def math(self, dollars: str, start: int) -> str | None:
+        """Hide a half formula, or skip a whole one."""
+        end = self.content.find(dollars, self.at)
+        if end >= 0:
+            self.at = end + len(dollars)
+            return None
+        before, after = self.content[:start][-1:], self.content[self.at : self.at + 1]
+        if after.isspace() or after.isdigit() or before.isalnum():
+            return None
+        return self.close(self.content[:start]) if len(self.content) - start <= HIDDEN else None
+
+    def label(self, _mark: str, start: int) -> None:
+        """Note where a link or image begins."""
+        self.labels.append(start)
+
+    def target(self, mark: str, start: int) -> str | None:
+        """Hide half a link's target, or skip a whole one."""
+        if not self.labels:
+            return None
+        if mark == "](":
+            end = self.content.find(")", self.at)
+            if end < 0 and len(self.content) - self.at <= HIDDEN:
+                return self.close(self.only_label(start))
+            self.at = max(self.at, end)
+        self.labels.pop()
+        return None
+
+    def only_label(self, end: int) -> str:
+        """Leave a half link's label; of an image, nothing."""
+        start = self.labels[-1]
+        if self.content[start] == "!":
+            return self.content[:start]
+        return self.content[:start] + self.content[start + 1 : end]
+
+    def mark(self, run: str, start: int) -> None:
+        """Pair a run of emphasis marks with those that are open."""
+        before = self.content[:start][-1:] or " "
+        after = self.content[self.at : self.at + 1] or " "
+        if run[0] == "_" and before.isalnum() and after.isalnum():
+            return
+        if not before.isspace():
+            while run and self.emphasis and self.emphasis[-1][0] == run[0]:
+                last = self.emphasis.pop()
+                paired = min(len(run), len(last))
+                run = run[paired:]
+                if last[paired:]:
+                    self.emphasis.append(last[paired:])
+        if run and not after.isspace():
+            self.emphasis.append(run)
 
 
 def _as_code(content: str) -> str:
     """Show the source of a formula that is still being written."""
     ticks = "`" * (max(map(len, re.findall("`+", content)), default=0) + 1)
     return f"{ticks} {content} {ticks}" if content.strip("$ \n") else ""
-
-
-def _closing_ticks(content: str, at: int, ticks: str) -> int:
-    for run in re.finditer("`+", content[at:]):
-        if run[0] == ticks:
-            return at + run.end()
-    return -1
-
-
-def _opens_math(content: str, start: int, at: int) -> bool:
-    following = content[at : at + 1]
-    return (
-        not following.isspace()
-        and not following.isdigit()
-        and not content[:start][-1:].isalnum()
-        and len(content) - start <= HIDDEN
-    )
-
-
-def _emphasis(content: str, start: int, end: int, opened: list[str]) -> None:
-    """Pair a run of marks with those that are open."""
-    run = content[start:end]
-    before, after = content[:start][-1:] or " ", content[end : end + 1] or " "
-    inside_word = run[0] == "_" and before.isalnum() and after.isalnum()
-    if not before.isspace() and not inside_word:
-        while run and opened and opened[-1][0] == run[0]:
-            paired = min(len(run), len(opened[-1]))
-            run = run[paired:]
-            opened[-1] = opened[-1][paired:]
-            if not opened[-1]:
-                opened.pop()
-    if run and not after.isspace() and not inside_word:
-        opened.append(run)
-
-
-def _label_only(content: str, bracket: int) -> str:
-    """Leave a half-open link's label; of an image, nothing."""
-    if content[bracket] == "!":
-        return content[:bracket]
-    return content[:bracket] + content[bracket + 1 :]
-
-
-def _close(content: str, opened: list[str]) -> str:
-    return content.rstrip() + "".join(reversed(opened)) if opened else content

@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING, Any
 from mistral_nb.markdown.half_open import complete_inline, complete_lines
 from mistral_nb.markdown.leaves import escape
 from mistral_nb.markdown.page import Page, Patch
-from mistral_nb.markdown.parsing import BYTE_ORDER_MARK, References, inline, parse, settle, spans, split_lines
+from mistral_nb.markdown.parsing import (
+    BYTE_ORDER_MARK,
+    References,
+    inline,
+    parse,
+    settle,
+    spans,
+    split_lines,
+)
 from mistral_nb.markdown.scopes import (
     Inside,
     Scope,
@@ -34,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Incremental"]
 
 SPLIT = 512
-"""Characters of an open block; a longer one is frozen from inside."""
+"""Characters of an open block that are cheap to parse for every frame."""
 
 FREE = 1_000
 """Characters of rest that may be parsed for every frame."""
@@ -50,9 +58,13 @@ class Incremental:
     """A Markdown text that arrives in pieces, rendered frame by frame.
 
     However the text is cut, after :meth:`finish` the HTML equals the one-shot rendering.
+
+    Args:
+        split: Characters of an open block; a longer one is frozen from inside.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, split: int = SPLIT) -> None:
+        self._split = split
         self._chunks: list[str] = []
         self._carry = ""
         self._arrived: list[str] = []
@@ -87,10 +99,9 @@ class Incremental:
         """Take the next piece of text; any cut is fine."""
         if not text:
             return
-        if not self._chunks:
-            text = text.removeprefix(BYTE_ORDER_MARK)
+        begins = not self._chunks
         self._chunks.append(text)
-        text = self._carry + text
+        text = self._carry + (text.removeprefix(BYTE_ORDER_MARK) if begins else text)
         # The other half of a line end or of a surrogate pair may be in the next piece.
         cut = len(text) - text.endswith(_HALVES)
         self._carry = text[cut:]
@@ -150,7 +161,7 @@ class Incremental:
             return
         while not self._close_blocks(final=False):
             pass
-        if len(self._rest) > SPLIT:
+        if len(self._rest) > self._split:
             self._freeze_inside()
         self._examined = self._whole
 
@@ -184,11 +195,12 @@ class Incremental:
                     return None
                 if scope.loose:
                     set_loose(tokens, opening, loose=True)
-            if scope.kind == "fence":
-                if is_closed_leaf(tokens, opening) or any(t.nesting != -1 for t in tokens[opening + 1 :]):
-                    self._take_back(depth)
-                    return None
-                token.type = "fence_rest"
+            if scope.kind == "fence" and (
+                is_closed_leaf(tokens, opening)
+                or any(t.nesting != -1 for t in tokens[opening + 1 :])
+            ):
+                self._take_back(depth)
+                return None
         return tokens, references, openings, first
 
     def _take_back(self, depth: int) -> None:
@@ -244,7 +256,7 @@ class Incremental:
                 self._page.close(html)
             self._past = []
             self._scopes = []
-        self._cut(sum(map(len, lines[lead.count("\n"):line])))
+        self._cut(sum(map(len, lines[lead.count("\n") : line])))
         return True
 
     def _freeze_inside(self) -> None:
@@ -332,10 +344,10 @@ class Incremental:
     def _parse_rest(self, references: References) -> list[Token]:
         """Parse the rest, its half-open end completed."""
         lead = self._leads()
-        source = f"{lead}{self._rest}\n"
+        source = _with_line_end(lead + self._rest)
         tokens = parse(source, references)
         block, _ = _last_block(tokens, source)
-        completed = f"{lead}{complete_lines(self._rest, block)}\n"
+        completed = _with_line_end(lead + complete_lines(self._rest, block))
         if completed != source:
             references.clear()
             tokens = parse(completed, references)
@@ -360,6 +372,10 @@ def _last_block(tokens: Sequence[Token], source: str) -> tuple[str, Token | None
                 return tokens[index - 1].type, token
             return token.type, None
     return "", None
+
+
+def _with_line_end(text: str) -> str:
+    return text if text.endswith("\n") else text + "\n"
 
 
 _HALVES = ("\r", *map(chr, range(0xD800, 0xDC00)))

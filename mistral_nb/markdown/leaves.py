@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MATH_ATTRIBUTES", "MATH_TAGS", "TOKEN_COLOURS", "escape", "highlight", "typeset"]
 
-CODE_LIMIT = 50_000
+CODE_LIMIT = 20_000
 """Characters of code; more is shown without colours."""
 
 MATH_LIMIT = 2_000
@@ -29,7 +29,6 @@ TOKEN_COLOURS = {
     "s": "--jp-mirror-editor-string-color",
     "c": "--jp-mirror-editor-comment-color",
     "m": "--jp-mirror-editor-number-color",
-    "o": "--jp-mirror-editor-operator-color",
     "nf": "--jp-mirror-editor-def-color",
     "nb": "--jp-mirror-editor-builtin-color",
     "nd": "--jp-mirror-editor-meta-color",
@@ -39,19 +38,19 @@ TOKEN_COLOURS = {
     "gi": "--jp-mirror-editor-string-color",
     "gh": "--jp-mirror-editor-header-color",
 }
-"""Class of a piece of code (the short names Pygments' own style sheets use) -> JupyterLab colour."""
+"""Class of a piece of code (a name Pygments' own style sheets use) -> JupyterLab colour."""
 
-MATH_TAGS = frozenset(
-    "math mrow mi mn mo mtext mspace mfrac msqrt mroot mstyle mpadded mphantom menclose msub msup"
-    " msubsup munder mover munderover mmultiscripts mprescripts mtable mtr mtd".split()
-)
-
-MATH_ATTRIBUTES = frozenset(
-    "display mathvariant displaystyle scriptlevel stretchy fence form separator lspace rspace"
-    " largeop movablelimits symmetric minsize maxsize accent accentunder width height depth"
-    " voffset linethickness columnalign columnspacing rowspacing columnlines rowlines notation"
-    " mathcolor".split()
-)
+_MATH_TAGS = """
+    math mrow mi mn mo mtext mspace mfrac msqrt mroot mstyle mpadded mphantom menclose msub msup
+    msubsup munder mover munderover mmultiscripts mprescripts mtable mtr mtd
+"""
+_MATH_ATTRIBUTES = """
+    display mathvariant displaystyle scriptlevel stretchy fence form separator lspace rspace
+    largeop movablelimits symmetric minsize maxsize accent accentunder width height depth voffset
+    linethickness columnalign columnspacing rowspacing columnlines rowlines notation mathcolor
+"""
+MATH_TAGS = frozenset(_MATH_TAGS.split())
+MATH_ATTRIBUTES = frozenset(_MATH_ATTRIBUTES.split())
 
 _UNSAFE_TEX = re.compile(
     r"\\(?:href|url|html\w*|style|class|cssId|unicode|verb|require|data|bbox|mmlToken|def|let"
@@ -124,7 +123,6 @@ def _token_class(kind: _TokenType) -> str:
         Literal.String: "s",
         Comment: "c",
         Literal.Number: "m",
-        Operator: "o",
         Name.Function: "nf",
         Name.Class: "nf",
         Name.Builtin: "nb",
@@ -157,7 +155,7 @@ def _lexer(language: str) -> Lexer | None:
 
 @lru_cache(maxsize=512)
 def typeset(tex: str, *, block: bool = False) -> str:
-    """Turn TeX math into MathML.
+    r"""Turn TeX math into MathML.
 
     Args:
         tex: Untrusted TeX, without the dollar signs.
@@ -165,7 +163,7 @@ def typeset(tex: str, *, block: bool = False) -> str:
 
     Returns:
         A ``<math>`` element, or the source in ``<code class="mnb-tex">`` when it is too long, not
-        convertible, or uses a command that reaches beyond math (``\\href`` and its like).
+        convertible, or uses a command that reaches beyond math (``\href`` and its like).
     """
     source = f'<code class="mnb-tex">{escape(tex)}</code>'
     if len(tex) > MATH_LIMIT or _depth(tex) > MATH_DEPTH or _UNSAFE_TEX.search(tex):
@@ -183,7 +181,7 @@ def typeset(tex: str, *, block: bool = False) -> str:
 
 
 def _depth(tex: str) -> int:
-    """Count the deepest nesting of braces and ``\\left``, and runs of commands without braces."""
+    r"""Count the deepest nesting of braces and ``\left``, and runs of commands without braces."""
     depth = deepest = 0
     for mark in re.findall(r"[{}]|\\left\b|\\right\b|\\begin\b|\\end\b", tex):
         depth += 1 if mark in {"{", "\\left", "\\begin"} else -1

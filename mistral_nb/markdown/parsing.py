@@ -18,11 +18,21 @@ from mdit_py_plugins.dollarmath import dollarmath_plugin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from markdown_it.ruler import RuleOptionsType
     from markdown_it.rules_block import StateBlock
     from markdown_it.rules_inline import StateInline
     from markdown_it.token import Token
 
-__all__ = ["BYTE_ORDER_MARK", "References", "closed", "inline", "parse", "settle", "spans", "split_lines"]
+__all__ = [
+    "BYTE_ORDER_MARK",
+    "References",
+    "closed",
+    "inline",
+    "parse",
+    "settle",
+    "spans",
+    "split_lines",
+]
 
 BYTE_ORDER_MARK = "\ufeff"
 
@@ -30,7 +40,7 @@ MAX_NESTING = 40
 """Levels of lists and quotes; what is nested deeper is shown as plain text."""
 
 _LINE_BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
-_INTERRUPTS = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+_INTERRUPTS: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
 
 
 class References(dict[str, dict[str, Any]]):
@@ -83,6 +93,13 @@ class _Blocks(ParserBlock):
             container.meta["tight"] = state.tight
 
 
+class _Markdown(MarkdownIt):
+    """The parser; which targets become links is decided later, where they are written out."""
+
+    def validateLink(self, url: str) -> bool:  # noqa: ARG002, N802
+        return True
+
+
 def _list_knows_looseness(md: MarkdownIt) -> None:
     """Wrap the list rule: the opening token says in ``meta["loose"]`` what the list came to be."""
     rule = next(rule for rule in md.block.ruler.__rules__ if rule.name == "list")
@@ -121,7 +138,7 @@ def _math_block(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     text = _line(state, start)
     if not text.startswith("$$") or "$$" in text[2:-2]:
         return False
-    ended = len(text) > 3 and text.endswith("$$")
+    ended = text[3:].endswith("$$")
     if "$$" in text[2:] and not ended:
         return False
     if silent:
@@ -170,7 +187,7 @@ def _line_break(state: StateInline, silent: bool) -> bool:
 @cache
 def _parser() -> MarkdownIt:
     """Build the one parser; it keeps no state between texts."""
-    md = MarkdownIt("commonmark")
+    md = _Markdown("commonmark")
     md.block = _Blocks()
     md.configure(
         "commonmark",
@@ -191,16 +208,14 @@ def _parser() -> MarkdownIt:
     md.block.ruler.at("math_block", _math_block, _INTERRUPTS)
     md.inline.ruler.before("autolink", "line_break", _line_break)
     _list_knows_looseness(md)
-    # Which targets become links is decided once, where they are written out.
-    md.validateLink = lambda url: True  # type: ignore[method-assign]
     return md
 
 
 def settle(text: str) -> str:
-    """Bring text into the form the parser expects.
+    r"""Bring text into the form the parser expects.
 
     Args:
-        text: Any text; lone surrogates and NUL become U+FFFD, line ends become ``\\n``.
+        text: Any text; lone surrogates and NUL become U+FFFD, line ends become ``\n``.
     """
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "\ufffd")
     if not text.isascii():
@@ -250,7 +265,7 @@ def spans(tokens: Sequence[Token], start: int, stop: int) -> list[tuple[int, int
 
 
 def split_lines(source: str) -> list[str]:
-    """Split a text into lines as the parser does: at ``\\n`` only, which they keep."""
+    r"""Split a text into lines as the parser does: at ``\n`` only, which they keep."""
     return [f"{line}\n" for line in source.split("\n")[:-1]]
 
 

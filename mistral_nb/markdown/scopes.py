@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_nb.markdown.parsing import closed, spans, split_lines
-from mistral_nb.markdown.writing import fence_opening
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -156,7 +155,7 @@ class _Walk:
     def descend(self, first: int, past: int) -> None:
         """Go into one element, given as its first token and the one past its last."""
         token = self.tokens[first]
-        line, end = token.map or [0, 0]
+        line, end = lines_of(token)
         if is_closed_leaf(self.tokens, first):
             self.offer(end, past)
             return
@@ -179,7 +178,7 @@ class _Walk:
                 self.descend(*children[last])
             else:
                 child = children[last][0]
-                self.offer((self.tokens[child].map or [0])[0], child)
+                self.offer(lines_of(self.tokens[child])[0], child)
 
     def offer(self, line: int, token: int) -> None:
         """Take a place, if something is frozen by it and the leads can lead to it."""
@@ -190,10 +189,10 @@ class _Walk:
         """Open a scope, or recognise one that is open."""
         if token.type == "blockquote_open":
             self.quotes += 1
-        if not self.opened and self.kept < len(self.present):
-            if self.present[self.kept][1] == index:
-                self.kept += 1
-                return True
+        reopened = [opening for _, opening in self.present[self.kept :]]
+        if not self.opened and reopened[:1] == [index]:
+            self.kept += 1
+            return True
         lead = self.lead(token, line)
         if lead is None:
             return False
@@ -238,15 +237,25 @@ def is_closed_leaf(tokens: Sequence[Token], index: int) -> bool:
     return token.type == "hr" or (token.type == "fence" and closed(token))
 
 
+def lines_of(token: Token) -> tuple[int, int]:
+    """Tell a block token's first line and the one past its last."""
+    first, past = token.map or (0, 0)
+    return first, past
+
+
 def open_child(tokens: Sequence[Token], children: Sequence[tuple[int, int]]) -> int:
     """Find the first of some siblings that later text may still change.
 
-    It is the last one, and link definitions directly before it, whose title may not be complete.
+    It is the last one, and what ends in a link definition on the line before it: the definition's
+    title may not be complete.
     """
     last = len(children) - 1
     while last > 0:
-        before, here = tokens[children[last - 1][0]], tokens[children[last][0]]
-        if before.type != "definition" or (before.map or [0, 0])[1] != (here.map or [0, 0])[0]:
+        here = tokens[children[last][0]]
+        before = children[last][0] - 1
+        while tokens[before].nesting == -1:
+            before -= 1
+        if tokens[before].type != "definition" or lines_of(tokens[before])[1] != lines_of(here)[0]:
             break
         last -= 1
     return last

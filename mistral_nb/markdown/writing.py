@@ -27,13 +27,11 @@ __all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "write"]
 TITLE_LIMIT = 200
 """Characters of a link's title or of a target that is only told, not linked."""
 
-TAGS = (
-    frozenset(
-        "p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr br em strong del a span div"
-        " table thead tbody tr th td".split()
-    )
-    | MATH_TAGS
-)
+_TAGS = """
+    p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr br em strong del a span div
+    table thead tbody tr th td
+"""
+TAGS = frozenset(_TAGS.split()) | MATH_TAGS
 ATTRIBUTES = {
     "a": frozenset({"href", "title", "target", "rel"}),
     "span": frozenset({"title"}),
@@ -152,9 +150,7 @@ _BLOCKS: dict[str, Callable[[Token], str]] = {
     "td_open": _cell_opening,
     "hr": lambda _: "<hr>",
     "code_block": lambda token: f"<pre><code>{escape(token.content)}</code></pre>",
-    "math_block": lambda token: (
-        f'<div class="mnb-math">{typeset(token.content, block=True)}</div>'
-    ),
+    "math_block": lambda token: f'<div class="mnb-math">{typeset(token.content, block=True)}</div>',
     "fence_rest": lambda token: f"{escape(token.content)}</code></pre>",
     "definition": lambda _: "",
 }
@@ -162,29 +158,19 @@ _BLOCKS: dict[str, Callable[[Token], str]] = {
 
 def _write_inline(tokens: Sequence[Token]) -> str:
     out: list[str] = []
-    targets: list[str] = []
+    closing: list[str] = []
     for token in tokens:
         kind = token.type
-        if kind in {"text", "text_special"}:
-            out.append(_prose(token.content))
-        elif kind == "softbreak":
-            out.append("\n")
-        elif kind == "hardbreak":
-            out.append("<br>")
-        elif kind == "code_inline":
-            out.append(f"<code>{escape(token.content)}</code>")
-        elif kind == "math_inline":
-            out.append(typeset(token.content.strip()))
-        elif kind == "math_inline_double":
-            out.append(typeset(token.content.strip(), block=True))
+        if kind in _INLINES:
+            out.append(_INLINES[kind](token))
         elif kind == "image":
-            out.append(_image(token, in_link=bool(targets)))
+            out.append(_image(token, in_link=bool(closing)))
         elif kind == "link_open":
-            opening, closing = _link(str(token.attrs.get("href", "")), token, "mnb-link")
+            opening, end = _link(str(token.attrs.get("href", "")), token, "mnb-link")
             out.append(opening)
-            targets.append(closing)
+            closing.append(end)
         elif kind == "link_close":
-            out.append(targets.pop())
+            out.append(closing.pop())
         else:
             name = "del" if token.tag == "s" else token.tag
             out.append(f"<{name}>" if token.nesting == 1 else f"</{name}>")
@@ -200,6 +186,17 @@ def _prose(text: str) -> str:
     return _TEX_MARKS.sub(r"<span>\g<0></span>", escape(text))
 
 
+_INLINES: dict[str, Callable[[Token], str]] = {
+    "text": lambda token: _prose(token.content),
+    "text_special": lambda token: _prose(token.content),
+    "softbreak": lambda _: "\n",
+    "hardbreak": lambda _: "<br>",
+    "code_inline": lambda token: f"<code>{escape(token.content)}</code>",
+    "math_inline": lambda token: typeset(token.content.strip()),
+    "math_inline_double": lambda token: typeset(token.content.strip(), block=True),
+}
+
+
 def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
     """Write a link's tags; a target that is not on the web is told in the title only."""
     title = str(token.attrs.get("title", ""))
@@ -208,11 +205,8 @@ def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
         return f'<span class="{kind}" title="{told}">', "</span>"
     titled = f' title="{escape(title[:TITLE_LIMIT])}"' if title else ""
     named = ' class="mnb-image"' if kind == "mnb-image" else ""
-    return (
-        f'<a href="{escape(target)}"{titled} target="_blank"'
-        f' rel="noopener noreferrer nofollow"{named}>',
-        "</a>",
-    )
+    relation = 'target="_blank" rel="noopener noreferrer nofollow"'
+    return f'<a href="{escape(target)}"{titled} {relation}{named}>', "</a>"
 
 
 def _image(token: Token, *, in_link: bool) -> str:
