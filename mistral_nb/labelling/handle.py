@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ from mistral_nb.labelling.work import Options, Work
 from mistral_nb.portal import Handle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus, Record
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+VIEW_LIMIT = 2.0
+"""Seconds that views may take for their last look."""
 ENGINES = {"batch": BatchEngine}
 _following: dict[str, Run] = {}
 """The runs that this process follows, by folder; used on the portal's loop only."""
@@ -79,6 +81,7 @@ class Run(Handle[pd.DataFrame]):
         self._cancel_asked = False
         self._work: Work | None = None
         self._leader: Run | None = None
+        self._views: list[Callable[[], Awaitable[object]]] = []
         super().__init__(connection.portal, self._follow_to_end)
 
     def __repr__(self) -> str:
@@ -156,9 +159,22 @@ class Run(Handle[pd.DataFrame]):
             )
         self._portal.call_soon(self._cancel_now)
 
+    def finish_with(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Have ``work`` awaited at the run's end, before its result is given (views)."""
+        self._views.append(work)
+
     # Following
 
     async def _follow_to_end(self) -> pd.DataFrame:
+        try:
+            return await self._carry_out_or_tell()
+        finally:
+            with anyio.move_on_after(VIEW_LIMIT, shield=True):
+                for work in self._views:
+                    with suppress(Exception):  # the result is unharmed by what a view does
+                        await work()
+
+    async def _carry_out_or_tell(self) -> pd.DataFrame:
         try:
             return await self._carry_out()
         except asyncio.CancelledError:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
@@ -192,6 +193,13 @@ class ShardWriter:
             self._finish(self._open)
         return self.shards
 
+    def discard(self) -> None:
+        """Close the file at hand after a failure; nobody will read it."""
+        if self._open is not None:
+            with suppress(OSError):
+                self._open.file.close()
+            self._open = None
+
     def _finish(self, shard: _Written) -> None:
         try:
             shard.file.flush()
@@ -221,6 +229,19 @@ def write_requests(
     Returns:
         The content hash of the whole run.
     """
+    try:
+        return _write_all(requests, ledger, writer, reuse)
+    except BaseException:
+        writer.discard()
+        raise
+
+
+def _write_all(
+    requests: Iterable[Request],
+    ledger: Ledger,
+    writer: ShardWriter,
+    reuse: Callable[[Sequence[bytes]], dict[bytes, tuple[str, Answer]]] | None,
+) -> str:
     whole = _Content()
     seen = _Seen(ledger)
     for piece in _in_pieces(requests):
