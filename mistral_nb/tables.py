@@ -21,7 +21,7 @@ SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table; cells of a csv stay the texts they are.
+    """Read a table; cells of a csv stay the texts they are, empty ones are missing.
 
     Args:
         path: A .csv, .jsonl or .parquet file.
@@ -101,7 +101,9 @@ def _read_csv(path: Path) -> pd.DataFrame:
 
     # No guessing: "007" stays "007" and "NA" stays "NA", on the way in and on the way out.
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return pd.read_csv(
+            path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig"
+        )
     except pd.errors.EmptyDataError as error:
         raise InputError(f"{path} is empty: it has no header line.") from error
     except pd.errors.ParserError as error:

@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet", ".CSV"])
 def test_round_trip(tmp_path: Path, suffix: str):
     """Texts of every kind come back as they were, in their order."""
-    texts = ["007", "NA", "null", 'say "hi", then\ngo', "ünïcode ☕", "", " x ", "=1+1", "{a}"]
+    texts = ["007", "NA", "null", 'say "hi", then\ngo', "ünïcode ☕", " x ", "=1+1", "{a}"]
     df = pd.DataFrame({"text": texts, "other name": texts[::-1]})
     write_table(df, tmp_path / f"t{suffix}")
     assert read_table(tmp_path / f"t{suffix}").to_dict("list") == df.to_dict("list")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_missing_texts(tmp_path: Path, suffix: str):
+    """A missing text is missing again after a round trip."""
+    write_table(pd.DataFrame({"id": ["1", "2"], "text": ["a", None]}), tmp_path / f"t{suffix}")
+    assert read_table(tmp_path / f"t{suffix}")["text"].isna().tolist() == [False, True]
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl"])

@@ -1,0 +1,303 @@
+"""The command line as a person meets it: exit statuses, sentences, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pytest
+
+from mistral_nb.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mistral_nb.simulator import Simulator
+
+COMMAND = [sys.executable, "-m", "mistral_nb"]
+TEXTS = ["a refund please", "the parcel is late", "where is my parcel?", "money back", "refund!"]
+PROMPT = ["--prompt", "Which topic? {text}", "--labels", "refund,delivery"]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "in.csv"
+    pd.DataFrame({"id": ["007", "008", "009", "010", "011"], "text": TEXTS}).to_csv(
+        path, index=False
+    )
+    return path
+
+
+@pytest.fixture
+def server(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """The commands of this test talk to the test's own simulator."""
+    monkeypatch.setenv("MISTRAL_API_KEY", "test-key")
+    monkeypatch.setenv("MISTRAL_SERVER_URL", simulator.url)
+    return simulator
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start commands in processes of their own; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*words: object) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        process = subprocess.Popen(
+            [*COMMAND, *map(str, words)], stdout=pipe, stderr=pipe, text=True, env=environment
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_until(check: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not check():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_label(table: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]):
+    """Every row gets a label, in input order, other columns untouched, and the status is 0."""
+    out = tmp_path / f"out{suffix}"
+    assert main(["label", str(table), *PROMPT, "--out", str(out)]) == 0
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet}
+    df = (
+        readers[suffix](out, **({"dtype": str} if suffix == ".csv" else {}))
+        if suffix in readers
+        else None
+    )
+    if df is None:
+        df = pd.DataFrame(map(json.loads, out.read_text().splitlines()))
+    assert df["id"].tolist() == ["007", "008", "009", "010", "011"]
+    assert df["text"].tolist() == TEXTS
+    assert df["label"].tolist() == ["refund", "delivery", "delivery", "refund", "refund"]
+    assert f"5 rows -> {out}" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("server")
+def test_label_with_a_schema_and_a_column(table: Path, tmp_path: Path):
+    """A JSON schema gives its columns; --column renames the only one of --labels."""
+    schema = tmp_path / "schema.json"
+    properties = {"topic": {"enum": ["refund", "delivery"]}, "urgent": {"type": "boolean"}}
+    required = {"required": ["topic", "urgent"], "additionalProperties": False}
+    schema.write_text(json.dumps({"type": "object", "properties": properties, **required}))
+    out = tmp_path / "out.jsonl"
+    words = ["label", str(table), "--prompt", "{text}", "--schema", str(schema)]
+    assert main([*words, "--out", str(out)]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert {type(row["urgent"]) for row in rows} == {bool}
+    assert {row["topic"] for row in rows} == {"refund", "delivery"}
+    assert main(["label", str(table), *PROMPT, "--column", "topic", "--out", str(out)]) == 0
+    assert "topic" in json.loads(out.read_text().splitlines()[0])
+
+
+@pytest.mark.usefixtures("server")
+def test_failed_rows_are_counted(table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """With rows that have no result the status is 1, and the file is written all the same."""
+    table.write_text("id,text\n1,a refund\n2,\n3,\n")
+    out = tmp_path / "out.csv"
+    assert main(["label", str(table), *PROMPT, "--out", str(out)]) == 1
+    assert "2 of them have no result" in capsys.readouterr().err
+    assert pd.read_csv(out)["_error"].notna().tolist() == [False, True, True]
+
+
+def test_a_server_that_refuses_rows(
+    table: Path, tmp_path: Path, server: Simulator, capsys: pytest.CaptureFixture[str]
+):
+    """Rows that fail at the server count as rows without a result."""
+    from mistral_nb.simulator import Faults
+
+    server.faults = Faults(batch_row_error_rate=1.0)
+    assert main(["label", str(table), *PROMPT, "--out", str(tmp_path / "out.csv")]) == 1
+    assert "5 of them have no result" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("label {tmp}/absent.csv --prompt {{text}} --out {tmp}/o.csv", "absent.csv cannot be read"),
+        ("label {tmp}/in.csv --prompt {{text}} --out {tmp}/o.txt", "must end in"),
+        ("label {tmp}/in.csv --prompt {{text}} --out {tmp}/no/o.csv", "does not exist"),
+        ("label {tmp}/in.csv --prompt {{text}} --out {tmp}/in.csv", "is the input itself"),
+        ("label {tmp}/in.csv --prompt {{txt}} --labels a,b --out {tmp}/o.csv", "txt"),
+        ("label {tmp}/in.csv --prompt {{text}} --labels a,a --out {tmp}/o.csv", "twice"),
+        ("label {tmp}/in.csv --prompt {{text}} --labels , --out {tmp}/o.csv", "labels"),
+        ("label {tmp}/in.csv --prompt {{text}} --schema {tmp}/in.csv --out {tmp}/o.csv", "schema"),
+        ("label {tmp}/in.csv --prompt {{text}} --mode online --out {tmp}/o.csv", "later version"),
+        ("label {tmp}/in.csv --out {tmp}/o.csv", "--prompt"),
+        ("resume never-started --out {tmp}/o.csv", "never-started"),
+        ("resume never-started --out {tmp}/o.md", "must end in"),
+        ("simulator --port 99999", "99999"),
+        ('simulator --faults {{"no_such":1}}', "no_such"),
+        ("frobnicate", "frobnicate"),
+        ("runs --quickly", "--quickly"),
+        ("", "COMMAND"),
+    ],
+)
+def test_unusable_arguments(
+    table: Path, server: Simulator, words: str, says: str, capsys: pytest.CaptureFixture[str]
+):
+    """What cannot work ends with status 2 and one clear sentence, and nothing was sent."""
+    try:
+        status = main(words.format(tmp=table.parent).split())
+    except SystemExit as error:  # argparse's own way out
+        status = error.code
+    said = capsys.readouterr().err
+    assert status == 2
+    assert says in said
+    assert "Traceback" not in said
+    assert server.stats()["jobs_created"] == 0
+
+
+def test_a_wrong_key_is_said(
+    table: Path,
+    tmp_path: Path,
+    server: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    """A refused key ends with status 1 and a sentence that names the setting, not the key."""
+    monkeypatch.setenv("MISTRAL_API_KEY", "wrong-key-1234")
+    assert main(["label", str(table), *PROMPT, "--out", str(tmp_path / "o.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "MISTRAL_API_KEY" in said
+    assert "wrong-key-1234" not in said
+
+
+@pytest.mark.usefixtures("server")
+def test_runs_lists_what_was_labelled(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """`runs` names the runs of this home; before the first it says that there is none."""
+    assert main(["runs"]) == 0
+    assert "No runs yet." in capsys.readouterr().out
+    main(["label", str(table), *PROMPT, "--name", "topics", "--out", str(tmp_path / "o.csv")])
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    assert "topics" in capsys.readouterr().out
+
+
+def test_an_interrupt_leaves_the_run_to_itself(
+    table: Path,
+    tmp_path: Path,
+    make_simulator: Callable[..., Simulator],
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., subprocess.Popen[str]],
+):
+    """Ctrl-C ends with 130 and one sentence; `resume` then writes the file, nothing sent twice."""
+    server = make_simulator(batch_rate=2)
+    monkeypatch.setenv("MISTRAL_API_KEY", "test-key")
+    monkeypatch.setenv("MISTRAL_SERVER_URL", server.url)
+    out = tmp_path / "out.csv"
+    process = start("label", table, *PROMPT, "--name", "topics", "--out", out)
+    wait_until(lambda: server.stats()["batch_rows"] > 0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "mistral-nb resume topics" in said
+    assert "Traceback" not in said
+    assert not out.exists()
+    assert main(["resume", "topics", "--out", str(out)]) == 0
+    assert pd.read_csv(out, dtype=str)["text"].tolist() == TEXTS
+    assert server.stats()["batch_rows"] == len(TEXTS)
+    assert server.stats()["jobs_created"] == 1
+
+
+def test_a_kill_loses_nothing(
+    table: Path,
+    tmp_path: Path,
+    make_simulator: Callable[..., Simulator],
+    monkeypatch: pytest.MonkeyPatch,
+    start: Callable[..., subprocess.Popen[str]],
+):
+    """After SIGKILL while the batch runs, `resume` gives the file an undisturbed run gives."""
+    server = make_simulator(batch_rate=2)
+    monkeypatch.setenv("MISTRAL_API_KEY", "test-key")
+    monkeypatch.setenv("MISTRAL_SERVER_URL", server.url)
+    process = start("label", table, *PROMPT, "--name", "topics", "--out", tmp_path / "out.csv")
+    wait_until(lambda: server.stats()["batch_rows"] > 0)
+    process.kill()
+    process.wait()
+    assert main(["resume", "topics", "--out", str(tmp_path / "resumed.csv")]) == 0
+    assert server.stats()["batch_rows"] == len(TEXTS)
+    monkeypatch.setenv("MISTRAL_NB_HOME", str(tmp_path / "another"))
+    main(["label", str(table), *PROMPT, "--out", str(tmp_path / "straight.csv")])
+    assert (tmp_path / "resumed.csv").read_text() == (tmp_path / "straight.csv").read_text()
+
+
+def test_demo(
+    home: Path, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
+):
+    """The demo labels, prints table and cost, streams a reply, and leaves a person's home alone."""
+    monkeypatch.setenv("MISTRAL_API_KEY", "must-not-be-used")
+    process = start("demo")
+    printed, said = process.communicate(timeout=110)
+    assert process.returncode == 0, said
+    assert "replies are simulated" in said
+    assert re.search(r"T0001 .*", printed)
+    assert re.search(r"373 rows, \d+ labelled, \d\d% as in", printed)
+    assert "$" in printed
+    assert "make lab" in printed
+    assert not home.exists()
+
+
+def test_simulator(start: Callable[..., subprocess.Popen[str]], tmp_path: Path):
+    """The simulator says where it is, answers there, and ends quietly on Ctrl-C."""
+    faults = '{"latency": 0.01}'
+    process = start("simulator", "--port", "0", "--home", tmp_path, "--faults", faults)
+    line = process.stdout.readline()
+    (url,) = re.findall(r"http://\S+", line)
+    request = urllib.request.Request(f"{url}/v1/models", headers={"Authorization": "Bearer any"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        assert json.load(response)["object"] == "list"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in said
+
+
+def test_a_taken_port_is_said(simulator: Simulator, capsys: pytest.CaptureFixture[str]):
+    """A port that is in use is named, with status 2."""
+    assert main(["simulator", "--port", simulator.url.rpartition(":")[2]]) == 2
+    assert simulator.url.rpartition(":")[2] in capsys.readouterr().err
+
+
+def test_lab_without_jupyterlab(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    """Without JupyterLab the command says how to install it."""
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    assert main(["lab"]) == 2
+    assert "mistral-nb[lab]" in capsys.readouterr().err
+
+
+def test_lab_starts_jupyterlab(start: Callable[..., subprocess.Popen[str]]):
+    """`lab` hands its further words to JupyterLab."""
+    printed, _ = start("lab", "--version").communicate(timeout=60)
+    assert re.match(r"\d+\.\d+", printed.splitlines()[-1])
+
+
+def test_a_reader_that_leaves(server: Simulator, start: Callable[..., subprocess.Popen[str]]):
+    """Output into a pipe that is closed early is no error worth a traceback."""
+    process = start("runs")
+    process.stdout.close()
+    process.wait(30)
+    assert "Traceback" not in process.stderr.read()

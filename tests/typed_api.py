@@ -1,0 +1,90 @@
+"""The public API as a caller's type checker sees it: checked by mypy, never run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, assert_type
+
+from pydantic import BaseModel
+
+import mistral_nb as mnb
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Ticket(BaseModel):
+    """A result schema."""
+
+    topic: Literal["refund", "delivery"]
+    urgent: bool
+
+
+def connects() -> mnb.Session:
+    """A session is made from arguments or none."""
+    assert_type(mnb.connect(), mnb.Session)
+    return mnb.connect("key", server_url="http://localhost:1", model="m", home="x", timeout=1.5)
+
+
+def streams(session: mnb.Session) -> str:
+    """A handle is iterated, waited for, stopped; the reply's parts have types."""
+    handle = session.stream("hello", model="m", system="be brief", temperature=0.1)
+    assert_type(handle, mnb.StreamHandle)
+    for text in handle:
+        assert_type(text, str)
+    reply = handle.result(timeout=3)
+    assert_type(reply, mnb.Reply)
+    assert_type(reply.tool_calls, tuple[mnb.ToolCall, ...])
+    assert_type(reply.usage, mnb.Usage | None)
+    handle.stop()
+    return reply.text
+
+
+async def streams_async() -> mnb.Reply:
+    """The same handle is awaited and iterated asynchronously."""
+    handle = mnb.stream([{"role": "user", "content": "hello"}])
+    async for text in handle:
+        assert_type(text, str)
+    return await handle
+
+
+def labels(df: pd.DataFrame) -> pd.DataFrame:
+    """A run is a handle for a table."""
+    run = mnb.label(df, "Which topic? {text}", schema=Ticket, name="tickets")
+    assert_type(run, mnb.Run)
+    assert_type(run.name, str)
+    assert_type(run.counts, dict[str, int])
+    assert_type(run.cost, float | None)
+    mnb.resume("tickets").stop()
+    assert_type(mnb.runs(), "pd.DataFrame")
+    return run.result()
+
+
+async def labels_async(df: pd.DataFrame) -> pd.DataFrame:
+    """A run is awaited, too."""
+    return await mnb.label(df, prompt="{text}", labels=["a", "b"], show=False)
+
+
+async def number() -> int:
+    """Stand for any coroutine."""
+    return 1
+
+
+def runs_coroutines() -> int:
+    """`mnb.run` gives back what the coroutine returns."""
+    assert_type(mnb.run(number(), timeout=2), int)
+    return mnb.run(number())
+
+
+def listens(session: mnb.Session) -> None:
+    """Listeners are plain or asynchronous functions of an event."""
+    subscription = session.events.on("chat:*", print, policy="drop_oldest", maxsize=10)
+    session.events.off(subscription)
+
+
+def catches() -> str:
+    """Errors are caught by name, and a broken stream's partial reply may be None."""
+    try:
+        return streams(connects())
+    except mnb.errors.StreamError as error:
+        assert_type(error.partial, mnb.Reply | None)
+        return error.partial.text if error.partial else ""
