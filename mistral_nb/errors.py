@@ -76,7 +76,15 @@ class SchemaError(InputError):
 
 
 class ServerUnreachable(MistralNbError):  # noqa: N818 - reads as the sentence it is
-    """No server answered at the address in ``server_url``."""
+    """No server answered at the address in ``server_url``.
+
+    Attributes:
+        sent: False if the request surely never left; else it may have been carried out.
+    """
+
+    def __init__(self, message: str, *, sent: bool = True) -> None:
+        super().__init__(message)
+        self.sent = sent
 
 
 class ApiError(MistralNbError):

@@ -113,7 +113,8 @@ class LeanPool:
         if isinstance(error, aiohttp.ConnectionTimeoutError):
             return ServerUnreachable(
                 f"No connection to {where} within {self._connect_timeout:g} s. "
-                "Check server_url (or MISTRAL_SERVER_URL) and the network."
+                "Check server_url (or MISTRAL_SERVER_URL) and the network.",
+                sent=False,
             )
         if isinstance(error, TimeoutError):
             return ServerUnreachable(
@@ -123,7 +124,14 @@ class LeanPool:
         if isinstance(error, aiohttp.ClientConnectorError):
             return ServerUnreachable(
                 f"No connection to {where}: {error.strerror or error.os_error}. "
-                "Check server_url (or MISTRAL_SERVER_URL) and the network."
+                "Check server_url (or MISTRAL_SERVER_URL) and the network.",
+                sent=False,
+            )
+        if isinstance(error, aiohttp.ClientHttpProxyError):
+            return ServerUnreachable(
+                f"The proxy lets nothing through to {where}: it answered {error.status}. "
+                "Check HTTPS_PROXY, or add the server to NO_PROXY.",
+                sent=False,
             )
         if isinstance(error, aiohttp.ClientResponseError):  # its text may quote any bytes
             reason = "the answer was not HTTP"

@@ -180,7 +180,7 @@ class _Connection(asyncio.Protocol):
         while (end := self.waiting.find(b"\r\n\r\n")) >= 0:
             head = self.waiting[:end]
             place = head.lower().find(b"content-length:")
-            size = int(head[place + 15 :].split(b"\r\n", 1)[0])
+            size = int(head[place + 15 :].split(b"\r\n", 1)[0]) if place >= 0 else 0
             if len(self.waiting) < end + 4 + size:
                 return
             body = self.waiting[end + 4 : end + 4 + size]

@@ -199,6 +199,15 @@ def test_the_lean_path_goes_through_the_proxy(
         post(Connection(resolve(api_key=KEY, server_url="http://localhost:1")))
 
 
+def test_a_proxy_that_refuses(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that wants a password is named as the trouble; the request never left."""
+    recorder.script = lambda *_: Say(407, b"")
+    monkeypatch.setenv("https_proxy", recorder.url)
+    with pytest.raises(errors.ServerUnreachable, match="407") as caught:
+        post(Connection(resolve(api_key=KEY, server_url="https://server.invalid")))
+    assert not caught.value.sent
+
+
 def test_a_proxy_the_lean_path_cannot_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """A SOCKS proxy is a SettingsError that names the way out."""
     monkeypatch.setenv("all_proxy", "socks5://127.0.0.1:1")

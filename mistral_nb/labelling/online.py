@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mistral_nb.errors import MistralNbError, ServerUnreachable
+from mistral_nb.errors import MistralNbError, RunError, ServerUnreachable
 from mistral_nb.labelling.journal import Journal
 from mistral_nb.labelling.throttle import Throttle
 from mistral_nb.labelling.verdicts import Fault, Judgement, Patience, judge
@@ -61,7 +61,8 @@ class Outcome:
         seconds: From the last attempt's start to its end.
         again: With an error: the same request may work another time.
         undone: It was surely not carried out and says nothing about its row (the run ended
-            first, or its settings are wrong): as if it had never been sent.
+            first, or its settings are wrong): as if it had never been sent. Its start may
+            not have been committed either.
         discarded: JSON of earlier replies that were paid for and refused by the check.
     """
 
@@ -262,7 +263,7 @@ class Sender:
 
     async def _carry(self, trial: _Trial) -> None:
         """Bring one request to its outcome."""
-        last = Judgement("failed")
+        last = Judgement("failed", error=RunError("Not sent: the run ended first."))
         try:
             while True:
                 permit = await self._permitted(trial)
@@ -305,6 +306,7 @@ class Sender:
             answer = await self._connection.post(self._endpoint, trial.request.body)
         except ServerUnreachable as error:
             found = Judgement("failed", error=error)
+            trial.in_doubt = in_doubt or error.sent
         except BaseException:
             self._throttle.give_back(permit)
             raise
