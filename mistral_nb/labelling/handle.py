@@ -81,6 +81,7 @@ class Run(Handle[pd.DataFrame]):
         self._cancel_asked = False
         self._work: Work | None = None
         self._leader: Run | None = None
+        self._left = asyncio.Event()
         self._views: list[Callable[[], Awaitable[object]]] = []
         super().__init__(connection.portal, self._follow_to_end)
 
@@ -141,7 +142,8 @@ class Run(Handle[pd.DataFrame]):
 
     def stop(self) -> None:
         """Stop following the run; its batch jobs go on. See :meth:`cancel` to end those."""
-        super().stop()
+        if self._future.cancel():
+            self._status = "detached"
 
     def cancel(self) -> None:
         """Cancel the run's batch jobs; what they answered until then is kept and billed.
@@ -204,6 +206,7 @@ class Run(Handle[pd.DataFrame]):
         finally:
             folder.unlock()
             del _following[str(folder.path)]
+            self._left.set()
 
     async def _prepare(self) -> RunFolder:
         """Find the run's folder; build the run if there is none yet."""
@@ -232,7 +235,8 @@ class Run(Handle[pd.DataFrame]):
         self._leader = leader
         self._start()
         try:
-            await asyncio.wait([asyncio.wrap_future(leader._future)])
+            # Not for its future: a stopped one is done before its work has unwound.
+            await leader._left.wait()
         finally:
             self._leader = None
 
