@@ -7,6 +7,7 @@ strips styles, shows the same.
 from __future__ import annotations
 
 import re
+from numbers import Number
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_nb.markdown import escape
@@ -18,6 +19,7 @@ __all__ = ["Line", "Part", "Table", "bundle", "count", "figure"]
 
 CUT = 80
 """Characters of a cell shown at most."""
+LEFT = ' style="text-align:left"'
 _MARKS = re.compile(r"[$\\]")
 
 
@@ -51,10 +53,19 @@ class Table:
     """
 
     def __init__(self, title: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        lines = [list(names), *([_cell(value) for value in row] for row in rows)]
+        values = [list(row) for row in rows]
+        lines = [list(names), *([_cell(value) for value in row] for row in values)]
+        # Front ends put everything to the right, which suits numbers only.
+        sides = [
+            "" if all(isinstance(value, Number) for value in column) else LEFT
+            for column in zip(*values, strict=True)
+        ] or [LEFT] * len(names)
         head, *body = (
-            "".join(f"<{tag}>{_safe(cell)}</{tag}>" for cell in line)
-            for tag, line in zip(["th", *["td"] * (len(lines) - 1)], lines, strict=True)
+            "".join(
+                f"<{tag}{side}>{_safe(cell)}</{tag}>"
+                for side, cell in zip(sides, line, strict=True)
+            )
+            for tag, line in zip(["th", *["td"] * len(values)], lines, strict=True)
         )
         self.html = (
             f"<p>{_safe(title)}</p><table><thead><tr>{head}</tr></thead>"
