@@ -119,6 +119,19 @@ class Buffer:
             joined.add(record)
         return True
 
+    def take(self) -> Record | None:
+        """Take the oldest record; None if there is none."""
+        with self._lock:
+            if not self._items:
+                return None
+            item = self._items.popleft()
+            if isinstance(item, _Joined):
+                self._latest = {k: each for k, each in self._latest.items() if each is not item}
+            wake, self._on_room = self._on_room, []
+        for call in wake:
+            call()
+        return item.record() if isinstance(item, _Joined) else item
+
     def drain(self) -> list[Record]:
         """Take everything that waits, oldest first."""
         with self._lock:

@@ -21,7 +21,7 @@ import asyncio
 import inspect
 import logging
 import threading
-from collections import deque
+import time
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,18 +75,23 @@ class EventStream:
     def __init__(self, bus: EventBus, subscription: Subscription) -> None:
         self._bus = bus
         self._subscription = subscription
-        self._ready: deque[Record] = deque()
         self._ended = False
+        self._resting = False
 
     @property
     def waiting(self) -> int:
         """Number of records that wait to be taken."""
-        return len(self._ready) + len(self._subscription.buffer)
+        return self._subscription.waiting
 
     @property
     def dropped(self) -> int:
         """Number of records forgotten under ``drop_oldest``."""
         return self._subscription.dropped
+
+    @property
+    def idle(self) -> bool:
+        """True while its reader waits for more, having dealt with all there was."""
+        return self._ended or (self._resting and not self.waiting)
 
     def close(self) -> None:
         """Stop listening."""
@@ -95,8 +100,7 @@ class EventStream:
 
     def drain(self) -> list[Record]:
         """Take what waits without waiting for more: records, oldest first."""
-        batch = [*self._ready, *self._subscription.buffer.drain()]
-        self._ready.clear()
+        batch = self._subscription.buffer.drain()
         if any(self._is_last(record) for record in batch):
             self.close()
         return batch
@@ -109,12 +113,8 @@ class EventStream:
         return record.final and self._subscription.request_id == record.request_id
 
     def _take(self) -> Record | None:
-        if not self._ready:
-            self._ready.extend(self._subscription.buffer.drain())
-        if not self._ready:
-            return None
-        record = self._ready.popleft()
-        if self._is_last(record):
+        record = self._subscription.buffer.take()
+        if record is not None and self._is_last(record):
             self.close()
         return record
 
@@ -133,7 +133,11 @@ class EventStream:
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
         self._subscription.buffer.when_item(lambda: loop.call_soon_threadsafe(ready.set))
-        await ready.wait()
+        self._resting = True
+        try:
+            await ready.wait()
+        finally:
+            self._resting = False
 
     def __iter__(self) -> Iterator[Record]:
         return self
@@ -144,7 +148,9 @@ class EventStream:
                 raise StopIteration
             ready = threading.Event()
             self._subscription.buffer.when_item(ready.set)
+            self._resting = True
             ready.wait()
+            self._resting = False
         return record
 
     async def __aenter__(self) -> Self:
@@ -178,6 +184,7 @@ class Subscription:
         self.buffer = buffer
         self.listener = listener
         self.error: BaseException | None = None
+        self.served: EventStream | None = None
         self._reported = False
 
     def __repr__(self) -> str:
@@ -192,6 +199,11 @@ class Subscription:
     def dropped(self) -> int:
         """Number of records forgotten under ``drop_oldest``."""
         return self.buffer.dropped
+
+    @property
+    def idle(self) -> bool:
+        """True if the listener has dealt with all that it was sent."""
+        return self.buffer.closed or (self.served is not None and self.served.idle)
 
     def hears(self, record: Record) -> bool:
         """Return True if the record is meant for this listener."""
@@ -297,6 +309,26 @@ class EventBus:
         self._add(subscription)
         return EventStream(self, subscription)
 
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until every listener has dealt with all that was published so far.
+
+        Listeners run beside your code, so right after a reply they may still be at it.
+
+        Args:
+            timeout: Longest wait in seconds.
+
+        Returns:
+            True if they are done, False if one of them still is not.
+        """
+        self._portal.refuse_own_thread()
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            listeners = [each for each in self._subscriptions if each.listener is not None]
+        while listeners and time.monotonic() < deadline:
+            listeners = [each for each in listeners if not each.idle]
+            time.sleep(0.002)
+        return not listeners
+
     def publish_nowait(self, record: Record) -> list[Subscription]:
         """Hand a record to every listener without waiting; call it on the portal's loop.
 
@@ -351,6 +383,7 @@ class EventBus:
     ) -> Subscription:
         subscription = Subscription(pattern, request_id, Buffer(policy, maxsize), listener)
         self._add(subscription)
+        subscription.served = EventStream(self, subscription)
         if _is_async(listener):
             self._portal.spawn(self._serve_async, subscription, limit)
         else:
@@ -362,27 +395,31 @@ class EventBus:
     def _serve(self, subscription: Subscription, limit: int | None) -> None:
         """Call a plain listener, in its own thread, until it is taken off."""
         assert subscription.listener is not None
-        for calls, record in enumerate(EventStream(self, subscription), start=1):
-            try:
-                subscription.listener(record)
-            except Exception as error:  # a listener must not end the stream it listens to
-                subscription.report("raised", error)
-            if calls == limit:
-                break
+        assert subscription.served is not None
+        with subscription.served as stream:
+            for calls, record in enumerate(stream, start=1):
+                try:
+                    subscription.listener(record)
+                except Exception as error:  # a listener must not end the stream it listens to
+                    subscription.report("raised", error)
+                if calls == limit:
+                    break
 
     async def _serve_async(self, subscription: Subscription, limit: int | None) -> None:
         """Await an asynchronous listener, on the portal's loop, until it is taken off."""
         assert subscription.listener is not None
+        assert subscription.served is not None
         calls = 0
-        async for record in EventStream(self, subscription):
-            calls += 1
-            try:
-                awaitable: Any = subscription.listener(record)
-                await awaitable
-            except Exception as error:
-                subscription.report("raised", error)
-            if calls == limit:
-                break
+        with subscription.served as stream:
+            async for record in stream:
+                calls += 1
+                try:
+                    awaitable: Any = subscription.listener(record)
+                    await awaitable
+                except Exception as error:
+                    subscription.report("raised", error)
+                if calls == limit:
+                    break
 
 
 def _is_async(listener: Callable[..., object]) -> bool:

@@ -243,6 +243,35 @@ def test_a_raising_listener_is_reported_once_and_harms_nobody(
     assert isinstance(subscription.error, ValueError)
 
 
+def test_flush_waits_for_the_listeners(bus: EventBus) -> None:
+    """After flush() every listener has dealt with all there was; a hanging one is told."""
+    plain: list[Record] = []
+    later: list[Record] = []
+
+    async def coroutine(record: Record) -> None:
+        await asyncio.sleep(0.001)
+        later.append(record)
+
+    def slow(record: Record) -> None:
+        time.sleep(0.001)
+        plain.append(record)
+
+    bus.on("chat:*", slow)
+    bus.on("chat:*", coroutine)
+    for _ in range(20):
+        publish(bus, [start(), *(chunk(n) for n in range(5)), complete()])
+        assert bus.flush()
+        assert len(plain) == len(later) == 7
+        plain.clear()
+        later.clear()
+    gate = Gate()
+    bus.on("chat:*", gate)
+    publish(bus, [chunk(0)])
+    assert not bus.flush(0.05)
+    gate.go.set()
+    assert bus.flush()
+
+
 def test_memory_stays_flat_behind_a_stalled_listener() -> None:
     """A quarter of a million chunks of 6 bytes cost about their text."""
     buffer = Buffer("coalesce", 100)
@@ -275,10 +304,15 @@ pieces = st.lists(
 )
 
 
-@given(pieces=pieces, maxsize=st.integers(1, 5), drains=st.sets(st.integers(0, 60)))
+@given(
+    pieces=pieces,
+    maxsize=st.integers(1, 5),
+    drains=st.sets(st.integers(0, 60)),
+    one_by_one=st.booleans(),
+)
 @settings(max_examples=300, deadline=None)
 def test_joining_keeps_every_order_that_matters(
-    pieces: list[tuple[str, str, int, str]], maxsize: int, drains: set[int]
+    pieces: list[tuple[str, str, int, str]], maxsize: int, drains: set[int], one_by_one: bool
 ) -> None:
     """However slow the listener: prose in order per request, arguments in order per call."""
     buffer, got = Buffer("coalesce", maxsize), []
@@ -288,7 +322,7 @@ def test_joining_keeps_every_order_that_matters(
         sent.append(record)
         buffer.put(record)
         if index in drains:
-            got += buffer.drain()
+            got += [buffer.take()] if one_by_one else buffer.drain()
     got += buffer.drain()
 
     def prose(records: list[ChatChunk], request: str) -> list[tuple[str, str]]:
