@@ -20,6 +20,8 @@ FINISHES = {
     "length": "Cut at the token limit (max_tokens)",
     "model_length": "Cut at the model's context length",
 }
+SHORTEST = 0.2
+"""Seconds of writing below which a speed says nothing."""
 TITLES: tuple[tuple[type[Exception], str, bool], ...] = (
     (errors.StreamCut, "The reply was cut short", True),
     (errors.StreamStalled, "The server fell silent", True),
@@ -91,6 +93,6 @@ def _footer(words: str, reply: Reply, writing: float) -> str:
         cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
         parts.append(f"{usage.prompt_tokens:,}{cached} + {usage.completion_tokens:,} tokens")
     parts.append(f"{reply.seconds:.1f} s")
-    if usage is not None and usage.completion_tokens and writing > 0:
+    if usage is not None and usage.completion_tokens and writing >= SHORTEST:
         parts.append(f"{usage.completion_tokens / writing:,.0f} tokens/s")
     return " · ".join(parts)
