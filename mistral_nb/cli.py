@@ -151,16 +151,12 @@ def _complain(error: Exception, status: int) -> int:
 
 
 def _label(options: argparse.Namespace) -> int:
-    if options.mode == "online":
-        raise InputError(
-            "--mode online is not there yet; it comes with a later version. "
-            "Leave --mode out: the Batch API costs half as much."
-        )
     from mistral_nb import connect
     from mistral_nb.tables import check_target, read_table
 
     check_target(options.out, options.table)
     df = read_table(options.table)
+    more = {} if options.concurrency is None else {"concurrency": options.concurrency}
     run = connect().label(
         df,
         options.prompt,
@@ -169,6 +165,8 @@ def _label(options: argparse.Namespace) -> int:
         column=options.column,
         model=options.model,
         name=options.name,
+        mode=options.mode,
+        **more,
     )
     return _finish(run, options.out)
 

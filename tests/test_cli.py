@@ -141,7 +141,10 @@ def test_a_server_that_refuses_rows(
         ("label {tmp}/in.csv --prompt {{text}} --labels a,a --out {tmp}/o.csv", "twice"),
         ("label {tmp}/in.csv --prompt {{text}} --labels , --out {tmp}/o.csv", "labels"),
         ("label {tmp}/in.csv --prompt {{text}} --schema {tmp}/in.csv --out {tmp}/o.csv", "schema"),
-        ("label {tmp}/in.csv --prompt {{text}} --mode online --out {tmp}/o.csv", "later version"),
+        (
+            "label {tmp}/in.csv --prompt {{text}} --mode online --out {tmp}/o.csv",
+            "not possible (yet)",
+        ),
         ("label {tmp}/in.csv --out {tmp}/o.csv", "--prompt"),
         ("resume never-started --out {tmp}/o.csv", "never-started"),
         ("resume never-started --out {tmp}/o.md", "must end in"),
