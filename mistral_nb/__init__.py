@@ -16,11 +16,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
 
     from mistral_nb import errors
     from mistral_nb.events import EventBus
-    from mistral_nb.labelling import Run
+    from mistral_nb.labelling import ListRun, Run
     from mistral_nb.portal import allow_nested_run, run
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
@@ -39,6 +41,7 @@ __all__ = [
     "connect",
     "errors",
     "label",
+    "process_batch",
     "resume",
     "run",
     "runs",
@@ -67,6 +70,11 @@ def stream(messages: Any, **options: Any) -> StreamHandle:
 def label(df: pd.DataFrame, prompt: Any, **options: Any) -> Run:
     """Label a table in the default session: see :meth:`mistral_nb.Session.label`."""
     return _session().label(df, prompt, **options)
+
+
+def process_batch(prompts: Iterable[Any], concurrency: int = 5, **options: Any) -> ListRun:
+    """Ask many prompts at once: see :meth:`mistral_nb.Session.process_batch`."""
+    return _session().process_batch(prompts, concurrency, **options)
 
 
 def resume(name: str, **options: Any) -> Run:

@@ -14,11 +14,11 @@ from mistral_nb.streaming import StreamHandle, start_stream
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     import pandas as pd
 
-    from mistral_nb.labelling import Run
+    from mistral_nb.labelling import ListRun, Run
     from mistral_nb.replies import Usage
 
 __all__ = ["Session", "connect", "default_session"]
@@ -111,6 +111,23 @@ class Session:
         return self._shown(
             start_run(self.connection, self.events, df, prompt=prompt, **options), show
         )
+
+    def process_batch(
+        self, prompts: Iterable[Any], concurrency: int = 5, **options: Any
+    ) -> ListRun:
+        """Ask a list of prompts at once; see :func:`mistral_nb.labelling.process_batch`.
+
+        Args:
+            prompts: Texts, or lists of messages.
+            concurrency: Most requests at once.
+            **options: ``model``, ``system``, ``schema``, ``on_progress``, ...
+
+        Returns:
+            A handle: ``await`` it or call ``.result()`` for one result a prompt, in order.
+        """
+        from mistral_nb.labelling import process_batch
+
+        return process_batch(self.connection, prompts, concurrency, **options)
 
     def resume(self, name: str, *, show: bool | None = None) -> Run:
         """Go on with a run that a closed kernel or an interrupt left behind.

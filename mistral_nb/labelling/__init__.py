@@ -2,6 +2,16 @@
 
 from mistral_nb.labelling.catalogue import forget, list_runs
 from mistral_nb.labelling.handle import Run
+from mistral_nb.labelling.lists import ListRun, Result, process_batch
 from mistral_nb.labelling.runs import resume, start_run
 
-__all__ = ["Run", "forget", "list_runs", "resume", "start_run"]
+__all__ = [
+    "ListRun",
+    "Result",
+    "Run",
+    "forget",
+    "list_runs",
+    "process_batch",
+    "resume",
+    "start_run",
+]
