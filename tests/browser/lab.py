@@ -142,14 +142,12 @@ class LabServer:
         with urllib.request.urlopen(request, timeout=STEP) as response:
             return json.loads(response.read() or b"null")
 
-    def write(self, name: str, cells: Sequence[str], kernel: str | None = "shared") -> str:
-        """Write a notebook of code cells and tie it to a kernel.
+    def write(self, name: str, cells: Sequence[str]) -> str:
+        """Write a notebook of code cells.
 
         Args:
             name: File name without the extension; numbered if it is taken.
             cells: Source of each code cell.
-            kernel: Notebooks that name the same kernel share it (a start takes seconds);
-                None leaves it to JupyterLab to start one.
 
         Returns:
             The notebook's path on the server.
@@ -164,16 +162,14 @@ class LabServer:
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
         )
         nbformat.write(notebook, self.root / path)
-        if kernel is not None:
-            self._join_kernel(path, kernel)
         return path
 
-    def _join_kernel(self, path: str, kernel: str) -> None:
+    def kernel(self, name: str) -> str:
+        """Return the id of a kernel that notebooks share; a start takes seconds."""
         alive = {each["id"] for each in self.api("GET", "kernels")}
-        known = self._kernels.get(kernel)
-        choice = {"id": known} if known in alive else {"name": "python3"}
-        session = {"path": path, "name": path, "type": "notebook", "kernel": choice}
-        self._kernels[kernel] = self.api("POST", "sessions", session)["kernel"]["id"]
+        if self._kernels.get(name) not in alive:
+            self._kernels[name] = self.api("POST", "kernels", {"name": "python3"})["id"]
+        return self._kernels[name]
 
     def read(self, path: str) -> nbformat.NotebookNode:
         """Read a notebook back from disk."""
@@ -236,19 +232,34 @@ class LabPage:
         self.page.goto(f"{self.server.url}/lab/tree/{quote(path)}?token={self.server.token}&reset")
         self.wait_idle()
 
-    def open(self, name: str, cells: Sequence[str], kernel: str | None = "shared") -> None:
-        """Write a notebook and open it, in the page as it is once JupyterLab is loaded."""
-        path = self.server.write(name, cells, kernel)
+    def open(self, name: str, cells: Sequence[str], kernel: str = "shared") -> None:
+        """Write a notebook and open it, in the page as it is once JupyterLab is loaded.
+
+        Args:
+            name: Name of its file.
+            cells: Source of each code cell.
+            kernel: Notebooks that name the same kernel share it.
+        """
+        path = self.server.write(name, cells)
+        kernel_id = {"id": self.server.kernel(kernel)}
+        session = {"path": path, "name": path, "type": "notebook", "kernel": kernel_id}
+        self.server.api("POST", "sessions", session)
         if not self.path:
-            self.visit(path)
-            return
+            self.page.goto(f"{self.server.url}/lab?token={self.server.token}&reset")
+            self.page.wait_for_function("() => window.jupyterapp?.restored.then(() => true)")
         self.path = path
+        # JupyterLab must have heard of the session, or it asks which kernel to use.
         self.page.evaluate(
             """async path => {
-                const app = window.jupyterapp;
-                await app.commands.execute("docmanager:save");
-                for (const widget of [...app.shell.widgets("main")]) widget.close();
-                await app.commands.execute("docmanager:open", {path});
+                const {commands, serviceManager: {sessions}, shell} = window.jupyterapp;
+                await sessions.ready;
+                if (shell.currentWidget?.context) await commands.execute("docmanager:save");
+                for (const widget of [...shell.widgets("main")]) widget.close();
+                while (![...sessions.running()].some(each => each.path === path)) {
+                    await sessions.refreshRunning();
+                }
+                const panel = await commands.execute("docmanager:open", {path});
+                await panel.sessionContext.ready;
             }""",
             path,
         )
