@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mistral_nb.errors import InputError, TemplateError
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class _Place:
             cell = _CONVERSIONS[self.conversion](cell)
         if self.spec:
             return format(cell, self.spec)
-        return cell if type(cell) is str else str(cell)
+        return str(cell)
 
 
 class TemplatePrompt:
@@ -61,14 +63,15 @@ class TemplatePrompt:
 
     def __init__(self, template: str, columns: Sequence[Hashable]) -> None:
         self.template = template
-        self._parts: list[str | _Place] = []
+        self._places: list[_Place] = []
+        self._pattern = ""  # for the % operator: it fills a row in one step
         by_text = _by_text(columns)
         for literal, name, spec, conversion in _parse(template):
-            if literal:
-                self._parts.append(literal)
+            self._pattern += literal.replace("%", "%%")
             if name is not None:
-                self._parts.append(_place(name, spec or "", conversion, by_text))
-        self._places = [part for part in self._parts if isinstance(part, _Place)]
+                self._places.append(_place(name, spec or "", conversion, by_text))
+                self._pattern += "%s"
+        self._formats = any(place.conversion or place.spec for place in self._places)
         if not self._places:
             raise TemplateError(
                 "The prompt names no column, so every row would get the same one. "
@@ -93,28 +96,24 @@ class TemplatePrompt:
         Raises:
             InputError: A format such as `{price:.2f}` does not fit a cell; names the row.
         """
-        positions = list(dict.fromkeys(place.position for place in self._places))
-        cells = [rows.iloc[:, position] for position in positions]
-        empty = [column.isna().tolist() for column in cells]
-        place_of = {position: number for number, position in enumerate(positions)}
-        parts = [
-            part if isinstance(part, str) else (place_of[part.position], part)
-            for part in self._parts
-        ]
-        lists = [column.tolist() for column in cells]
-        names = [cell.name for cell in cells]
-        for row, (values, missing) in enumerate(
-            zip(zip(*lists, strict=True), zip(*empty, strict=True), strict=True)
-        ):
-            if any(missing):
-                yield Unsent(f"empty value in column {names[missing.index(True)]!r}")
+        cells = [rows.iloc[:, place.position] for place in self._places]
+        empty = [column.isna().to_numpy() for column in cells]
+        gaps = np.logical_or.reduce(empty).tolist()
+        values = zip(*[column.tolist() for column in cells], strict=True)
+        for row, (gap, value) in enumerate(zip(gaps, values, strict=True)):
+            if gap:
+                name = next(c.name for c, mask in zip(cells, empty, strict=True) if mask[row])
+                yield Unsent(f"empty value in column {name!r}")
                 continue
             try:
-                yield "".join([p if isinstance(p, str) else p[1].text(values[p[0]]) for p in parts])
+                yield self._pattern % (self._formatted(value) if self._formats else value)
             except (ValueError, TypeError) as error:
                 raise InputError(
                     f"Row {first + row}: a cell does not fit its format in the prompt: {error}."
                 ) from error
+
+    def _formatted(self, cells: tuple[Any, ...]) -> tuple[str, ...]:
+        return tuple(place.text(cell) for place, cell in zip(self._places, cells, strict=True))
 
 
 class FunctionPrompt:
