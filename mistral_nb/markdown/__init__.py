@@ -10,7 +10,15 @@ from mistral_nb.markdown.harmless import is_harmless
 from mistral_nb.markdown.incremental import Incremental
 from mistral_nb.markdown.leaves import TOKEN_COLOURS, escape
 from mistral_nb.markdown.page import Patch
-from mistral_nb.markdown.parsing import BYTE_ORDER_MARK, References, inline, parse, settle, spans
+from mistral_nb.markdown.parsing import (
+    BYTE_ORDER_MARK,
+    References,
+    inline,
+    parse,
+    settle,
+    spans,
+    with_line_end,
+)
 from mistral_nb.markdown.writing import clean, write
 
 __all__ = ["TOKEN_COLOURS", "Incremental", "Patch", "escape", "is_harmless", "render"]
@@ -26,7 +34,8 @@ def render(text: str) -> str:
         HTML that needs no further sanitising; ``""`` for text that shows nothing.
     """
     references = References({})
-    tokens = parse(settle(text.removeprefix(BYTE_ORDER_MARK)) + "\n", references)
+    source = with_line_end(settle(text.removeprefix(BYTE_ORDER_MARK)))
+    tokens = parse(source, references)
     inline(tokens, references)
     return "".join(
         clean(write(tokens[start:stop])) for start, stop in spans(tokens, 0, len(tokens))

@@ -37,7 +37,8 @@ _SUSPECT = re.compile(
     r"<\S"  # a tag, an autolink, a comment
     r"|&[#A-Za-z]"  # a character reference, which may spell any of the others
     r"|!\["  # an image is loaded as soon as it is shown
-    r"|\](?:\(|:)\s*+(?!https?://[\w\[]|mailto:\w)"  # a link or definition that leads elsewhere
+    # A link or definition that is not simply one of an address on the web
+    r"|\](?:\(|:)\s*+(?!(?:https?://|mailto:)\w[^\s\"'\\)]*+(?:\)|\n|\Z))"
     r"|[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]"
     r"|mermaid",  # JupyterLab draws such fences, from another language altogether
     re.IGNORECASE,

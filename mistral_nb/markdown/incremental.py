@@ -22,6 +22,7 @@ from mistral_nb.markdown.parsing import (
     settle,
     spans,
     split_lines,
+    with_line_end,
 )
 from mistral_nb.markdown.scopes import (
     Inside,
@@ -32,7 +33,7 @@ from mistral_nb.markdown.scopes import (
     reopen,
     set_loose,
 )
-from mistral_nb.markdown.writing import clean, fence_opening, write
+from mistral_nb.markdown.writing import clean, fence_opening, prose, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,10 +49,13 @@ FREE = 1_000
 """Characters of rest that may be parsed for every frame."""
 
 RATE = 16
-"""Characters of a longer rest that may be parsed for each character that arrives, ..."""
+"""Characters that may be parsed for each one that arrives, if the rest is longer, ..."""
 
 SAVED = 200_000
 """... and how many may be saved up."""
+
+PASSES = 4
+"""How often a frame may parse the rest."""
 
 
 class Incremental:
@@ -116,12 +120,10 @@ class Incremental:
         arrived = self._take_arrived()
         if not arrived:
             return []
-        self._saved = min(SAVED, self._saved + RATE * len(arrived))
-        if len(self._rest) > FREE:
-            if self._saved < len(self._rest):
-                self._page.append_plain(escape(arrived))
-                return self._page.take()
-            self._saved -= len(self._rest)
+        self._saved = min(SAVED, self._saved) + RATE * len(arrived)
+        if len(self._rest) > max(FREE, self._saved // PASSES):
+            self._page.append_plain(prose(arrived))
+            return self._page.take()
         self._advance()
         self._show_rest()
         return self._page.take()
@@ -135,7 +137,7 @@ class Incremental:
         self._arrived.append(settle(self._carry))
         self._carry = ""
         self._take_arrived()
-        self._rest += "\n"
+        self._rest = with_line_end(self._rest)
         self._whole = len(self._rest)
         while not self._close_blocks(final=True):
             pass
@@ -173,6 +175,10 @@ class Incremental:
     def _leads(self) -> str:
         return "".join(scope.lead for scope in self._scopes)
 
+    def _parse(self, source: str, references: References) -> list[Token]:
+        self._saved = max(0, self._saved - len(source))
+        return parse(source, references)
+
     def _parse_lines(self) -> tuple[list[Token], References, list[int], int] | None:
         """Parse the whole lines of the rest.
 
@@ -181,7 +187,7 @@ class Incremental:
             token of the rest; or None if the scopes are not what they seemed and were taken back.
         """
         references = References(self._known)
-        tokens = parse(self._leads() + self._rest[: self._whole], references)
+        tokens = self._parse(self._leads() + self._rest[: self._whole], references)
         reopened = reopen(tokens, self._scopes)
         if reopened is None:
             self._take_back(0)
@@ -344,13 +350,13 @@ class Incremental:
     def _parse_rest(self, references: References) -> list[Token]:
         """Parse the rest, its half-open end completed."""
         lead = self._leads()
-        source = _with_line_end(lead + self._rest)
-        tokens = parse(source, references)
+        source = with_line_end(lead + self._rest)
+        tokens = self._parse(source, references)
         block, _ = _last_block(tokens, source)
-        completed = _with_line_end(lead + complete_lines(self._rest, block))
+        completed = with_line_end(lead + complete_lines(self._rest, block))
         if completed != source:
             references.clear()
-            tokens = parse(completed, references)
+            tokens = self._parse(completed, references)
         _, text = _last_block(tokens, completed)
         if text is not None:
             text.content = complete_inline(text.content)
@@ -369,13 +375,11 @@ def _last_block(tokens: Sequence[Token], source: str) -> tuple[str, Token | None
             if (token.map or [0, 0])[1] <= source.rstrip("\n").count("\n"):
                 break
             if token.type == "inline":
+                if not token.content:
+                    continue  # a cell of the last row that has not come yet
                 return tokens[index - 1].type, token
             return token.type, None
     return "", None
-
-
-def _with_line_end(text: str) -> str:
-    return text if text.endswith("\n") else text + "\n"
 
 
 _HALVES = ("\r", *map(chr, range(0xD800, 0xDC00)))

@@ -56,6 +56,7 @@ _UNSAFE_TEX = re.compile(
     r"\\(?:href|url|html\w*|style|class|cssId|unicode|verb|require|data|bbox|mmlToken|def|let"
     r"|[gex]def|(?:re|provide)?newcommand|(?:re)?newenvironment|DeclareMathOperator)"
 )
+_ODD_VALUE = re.compile(r'="[^"]*[^\w.%#+ "-]')
 _TAG = re.compile(r"<[^>]*>")
 _MATH_CLEANER = nh3.Cleaner(
     tags=set(MATH_TAGS),
@@ -175,7 +176,8 @@ def typeset(tex: str, *, block: bool = False) -> str:
     except Exception:  # the converter raises a dozen kinds, and IndexError on odd input
         return source
     # MathJax looks for TeX in the text of MathML too, and it knows commands that run scripts.
-    if not mathml.startswith("<math") or re.search(r"[\\$]", unescape(_TAG.sub("", mathml))):
+    marks = re.search(r"[\\$]", unescape(_TAG.sub("", mathml)))
+    if marks or not mathml.startswith("<math") or _ODD_VALUE.search(mathml):
         return source
     return mathml.replace(' display="inline"', "", 1)
 

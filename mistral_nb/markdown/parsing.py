@@ -32,6 +32,7 @@ __all__ = [
     "settle",
     "spans",
     "split_lines",
+    "with_line_end",
 ]
 
 BYTE_ORDER_MARK = "\ufeff"
@@ -262,6 +263,11 @@ def spans(tokens: Sequence[Token], start: int, stop: int) -> list[tuple[int, int
         found.append((at, last + 1))
         at = last + 1
     return found
+
+
+def with_line_end(text: str) -> str:
+    """End the last line of a text."""
+    return text if not text or text.endswith("\n") else text + "\n"
 
 
 def split_lines(source: str) -> list[str]:

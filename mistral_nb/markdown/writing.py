@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "write"]
+__all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "prose", "write"]
 
 TITLE_LIMIT = 200
 """Characters of a link's title or of a target that is only told, not linked."""
@@ -177,18 +177,24 @@ def _write_inline(tokens: Sequence[Token]) -> str:
     return "".join(out)
 
 
-def _prose(text: str) -> str:
-    """Escape text outside code.
+def prose(text: str) -> str:
+    r"""Escape text outside code.
 
     JupyterLab and nbconvert run MathJax over the text of an output, sanitised or not, and
     MathJax can make links and styles. In an element of their own its marks find no partner.
+
+    Args:
+        text: Untrusted text, as it shall be read.
+
+    Returns:
+        HTML text, each ``$`` and ``\`` in an empty-handed ``<span>``.
     """
     return _TEX_MARKS.sub(r"<span>\g<0></span>", escape(text))
 
 
 _INLINES: dict[str, Callable[[Token], str]] = {
-    "text": lambda token: _prose(token.content),
-    "text_special": lambda token: _prose(token.content),
+    "text": lambda token: prose(token.content),
+    "text_special": lambda token: prose(token.content),
     "softbreak": lambda _: "\n",
     "hardbreak": lambda _: "<br>",
     "code_inline": lambda token: f"<code>{escape(token.content)}</code>",
@@ -211,7 +217,7 @@ def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
 
 def _image(token: Token, *, in_link: bool) -> str:
     """Write an image as a link to it: nothing is loaded until the reader asks."""
-    alt = _prose(_plain(token.children or [])) or "image"
+    alt = prose(_plain(token.children or [])) or "image"
     opening, closing = _link("" if in_link else str(token.attrs.get("src", "")), token, "mnb-image")
     return f"{opening}{alt}{closing}"
 
