@@ -87,12 +87,12 @@ def _failure(error: Exception, partial: Reply) -> Ending:
 
 
 def _footer(words: str, reply: Reply, writing: float) -> str:
-    parts = [words] if words else []
+    parts = [words, reply.model]
     usage = reply.usage
     if usage is not None:
         cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
-        parts.append(f"{usage.prompt_tokens:,}{cached} + {usage.completion_tokens:,} tokens")
+        parts.append(f"{usage.prompt_tokens:,} tokens in{cached}, {usage.completion_tokens:,} out")
     parts.append(f"{reply.seconds:.1f} s")
     if usage is not None and usage.completion_tokens and writing >= SHORTEST:
         parts.append(f"{usage.completion_tokens / writing:,.0f} tokens/s")
-    return " · ".join(parts)
+    return " · ".join(part for part in parts if part)

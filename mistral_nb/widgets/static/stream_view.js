@@ -283,8 +283,8 @@ const build = (el, send, signal) => {
 
   const statusOf = (state) => {
     if (state.end) return state.end.f;
-    if (state.text.length || state.calls.length) return "Writing";
-    return state.think.length ? "Thinking" : `Waiting for ${state.model || "the model"}`;
+    const begun = state.text.length || state.calls.length || state.think.length;
+    return begun ? state.model : `Waiting for ${state.model || "the model"}`;
   };
 
   const show = (state) => {
