@@ -413,9 +413,9 @@ def test_retry_after_is_never_violated(recorder: Recorder, linked: Connection) -
     """Between an answer with Retry-After and its time, no request arrives at all."""
     recorder.latency = 0.01
     recorder.script = lambda number, _: (
-        refusal(429, retry_after="1") if number in {20, 55} else GOOD
+        refusal(429, retry_after="1") if number in {20, 300} else GOOD
     )
-    send(linked, Ledger(), 80, concurrency=8)
+    send(linked, Ledger(), 600, concurrency=8)
     pauses = [at for at, said in recorder.answered if said.status == 429]
     assert len(pauses) == 2
     for told in pauses:
