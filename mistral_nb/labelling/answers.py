@@ -180,16 +180,7 @@ def chat_answer(body: dict[str, Any], status: int | None = 200) -> Answer:
 
 def failed(answer: Answer, reason: str, *, again: bool = True) -> Answer:
     """Return the answer as one that cannot be used; its text and tokens are kept."""
-    return Answer(
-        answer.text,
-        reason,
-        again,
-        answer.status,
-        answer.finish,
-        answer.prompt_tokens,
-        answer.completion_tokens,
-        answer.cached_tokens,
-    )
+    return answer._replace(error=reason, again=again)
 
 
 def error_text(error: Any) -> str:

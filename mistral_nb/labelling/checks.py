@@ -33,7 +33,12 @@ def compile_check(schema: dict[str, Any]) -> Callable[[Any], str | None]:
         SchemaError: A `$ref` leads nowhere, or a pattern is not a regular expression.
     """
     check = _Compiler(schema).compile(schema)
-    return lambda value: check(value, "")
+
+    def checked(value: Any) -> str | None:
+        fault = check(value)
+        return None if fault is None else _told(fault)
+
+    return checked
 
 
 def deref(schema: Any, root: dict[str, Any]) -> dict[str, Any]:
@@ -72,8 +77,15 @@ def _target(ref: str, root: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+_Fault = tuple[Any, ...]
+"""What is wrong, and before it the steps to the place where: only faults cost anything."""
+
+
 class _Compiler:
-    """Compiles the schemas of one root; references are compiled once, when first used."""
+    """Compiles the schemas of one root; references are compiled once, when first used.
+
+    Each keyword becomes a function of a value that returns a fault or None.
+    """
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
@@ -81,9 +93,7 @@ class _Compiler:
 
     def compile(self, schema: Any) -> Any:
         if not isinstance(schema, dict):
-            return (
-                (lambda _, path: f"{_at(path)}nothing is allowed here") if schema is False else _ok
-            )
+            return _nothing if schema is False else _ok
         checks = []
         if "$ref" in schema:
             checks.append(self._ref(str(schema["$ref"])))
@@ -100,8 +110,8 @@ class _Compiler:
             self._refs[ref] = None  # a schema may contain itself
             self._refs[ref] = self.compile(target)
 
-        def check(value: Any, path: str) -> str | None:
-            found: str | None = self._refs[ref](value, path)
+        def check(value: Any) -> _Fault | None:
+            found: _Fault | None = self._refs[ref](value)
             return found
 
         return check
@@ -115,22 +125,22 @@ class _Compiler:
         said = " or ".join(names)
         if len(tests) == 1:
             test = tests[0]
-            return lambda v, path: None if test(v) else f"{_at(path)}{_short(v)} is no {said}"
-        return lambda v, path: (
-            None if any(t(v) for t in tests) else f"{_at(path)}{_short(v)} is no {said}"
+            return lambda value: None if test(value) else (f"{_short(value)} is no {said}",)
+        return lambda value: (
+            None if any(each(value) for each in tests) else (f"{_short(value)} is no {said}",)
         )
 
     def enum(self, allowed: Any, _: Any) -> Any:
         texts = frozenset(each for each in allowed if isinstance(each, str))
         others = [each for each in allowed if not isinstance(each, str)]
 
-        def check(value: Any, path: str) -> str | None:
+        def check(value: Any) -> _Fault | None:
             if isinstance(value, str):
                 if value in texts:
                     return None
             elif any(_same(value, other) for other in others):
                 return None
-            return f"{_at(path)}{_short(value)} is not one of the allowed values"
+            return (f"{_short(value)} is not one of the allowed values",)
 
         return check
 
@@ -138,23 +148,24 @@ class _Compiler:
         return self.enum([wanted], _)
 
     def properties(self, properties: dict[str, Any], _: Any) -> Any:
-        checks = {name: self.compile(each) for name, each in properties.items()}
+        checks = [(name, self.compile(each)) for name, each in properties.items()]
 
-        def check(value: Any, path: str) -> str | None:
+        def check(value: Any) -> _Fault | None:
             if isinstance(value, dict):
-                for name, test in checks.items():
-                    if name in value and (wrong := test(value[name], _step(path, name))):
-                        return str(wrong)
+                for name, test in checks:
+                    if name in value and (fault := test(value[name])) is not None:
+                        return (name, *fault)
             return None
 
         return check
 
     def required(self, names: list[str], _: Any) -> Any:
-        def check(value: Any, path: str) -> str | None:
-            if isinstance(value, dict):
-                for name in names:
-                    if name not in value:
-                        return f"{_at(path)}{name!r} is missing"
+        wanted = frozenset(names)
+
+        def check(value: Any) -> _Fault | None:
+            if isinstance(value, dict) and not value.keys() >= wanted:
+                missing = next(name for name in names if name not in value)
+                return (f"{missing!r} is missing",)
             return None
 
         return check
@@ -163,15 +174,15 @@ class _Compiler:
         known = frozenset(schema.get("properties", ()))
         test = self.compile(allowed)
 
-        def check(value: Any, path: str) -> str | None:
+        def check(value: Any) -> _Fault | None:
             if isinstance(value, dict):
                 for name in value:
                     if name in known:
                         continue
                     if allowed is False:
-                        return f"{_at(path)}{_short(name)} is not in the schema"
-                    if wrong := test(value[name], _step(path, name)):
-                        return str(wrong)
+                        return (f"{_short(name)} is not in the schema",)
+                    if (fault := test(value[name])) is not None:
+                        return (name, *fault)
             return None
 
         return check
@@ -180,11 +191,11 @@ class _Compiler:
         test = self.compile(each)
         start = len(schema.get("prefixItems", ()))
 
-        def check(value: Any, path: str) -> str | None:
+        def check(value: Any) -> _Fault | None:
             if isinstance(value, list):
                 for number, item in enumerate(value[start:], start):
-                    if wrong := test(item, f"{path}[{number}]"):
-                        return str(wrong)
+                    if (fault := test(item)) is not None:
+                        return (number, *fault)
             return None
 
         return check
@@ -192,11 +203,11 @@ class _Compiler:
     def prefix_items(self, schemas: list[Any], _: Any) -> Any:
         tests = [self.compile(each) for each in schemas]
 
-        def check(value: Any, path: str) -> str | None:
+        def check(value: Any) -> _Fault | None:
             if isinstance(value, list):
                 for number, (test, item) in enumerate(zip(tests, value, strict=False)):
-                    if wrong := test(item, f"{path}[{number}]"):
-                        return str(wrong)
+                    if (fault := test(item)) is not None:
+                        return (number, *fault)
             return None
 
         return check
@@ -204,9 +215,9 @@ class _Compiler:
     def any_of(self, schemas: list[Any], _: Any) -> Any:
         tests = [self.compile(each) for each in schemas]
 
-        def check(value: Any, path: str) -> str | None:
-            wrong = [test(value, path) for test in tests]
-            return None if None in wrong else str(wrong[0])
+        def check(value: Any) -> _Fault | None:
+            faults: list[_Fault | None] = [test(value) for test in tests]
+            return None if None in faults else faults[0]
 
         return check
 
@@ -217,24 +228,22 @@ class _Compiler:
         try:
             search = re.compile(pattern).search
         except re.error as error:
-            raise SchemaError(
-                f"The schema's pattern {pattern!r} cannot be used: {error}."
-            ) from error
-        return lambda v, path: (
-            f"{_at(path)}{_short(v)} does not match {pattern!r}"
-            if isinstance(v, str) and not search(v)
+            raise SchemaError(f"The pattern {pattern!r} cannot be used: {error}.") from error
+        return lambda value: (
+            (f"{_short(value)} does not match {pattern!r}",)
+            if isinstance(value, str) and not search(value)
             else None
         )
 
 
 def _limit(kinds: tuple[type, ...], measure: Any, holds: Any, words: str) -> Any:
     def make(_: _Compiler, limit: Any, __: Any) -> Any:
-        def check(value: Any, path: str) -> str | None:
+        def check(value: Any) -> _Fault | None:
             if not isinstance(value, kinds) or isinstance(value, bool):
                 return None
             if holds(measure(value), limit):
                 return None
-            return f"{_at(path)}{_short(value)} {words} {limit}"
+            return (f"{_short(value)} {words} {limit}",)
 
         return check
 
@@ -286,33 +295,32 @@ _MAKERS: dict[str, Any] = {
 
 
 def _all(checks: list[Any]) -> Any:
-    def check(value: Any, path: str) -> str | None:
+    def check(value: Any) -> _Fault | None:
         for test in checks:
-            if (wrong := test(value, path)) is not None:
-                return str(wrong)
+            if (fault := test(value)) is not None:
+                return tuple(fault)
         return None
 
     return check
 
 
-def _ok(_: Any, __: str) -> None:
+def _ok(_: Any) -> None:
     return None
 
 
-def _nothing(_: Any, path: str) -> str:
-    return f"{_at(path)}nothing is allowed here"
+def _nothing(_: Any) -> _Fault:
+    return ("nothing is allowed here",)
 
 
 def _same(one: Any, other: Any) -> bool:
     return one == other and isinstance(one, bool) is isinstance(other, bool)
 
 
-def _step(path: str, name: Any) -> str:
-    return f"{path}.{name}" if path else str(name)
-
-
-def _at(path: str) -> str:
-    return f"{path}: " if path else ""
+def _told(fault: _Fault) -> str:
+    """Say a fault with its place, as in `a.b[0]: 'x' is no integer`."""
+    *steps, words = fault
+    place = "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in steps)
+    return f"{place.lstrip('.')}: {words}" if place else str(words)
 
 
 def _short(value: Any) -> str:

@@ -19,7 +19,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
@@ -138,8 +138,7 @@ class Shard:
     changed: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What came back for a request.
 
     Attributes:
@@ -163,8 +162,7 @@ class Answer:
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(NamedTuple):
     """Something odd in a file of answers: kind is duplicate, unknown, missing or unreadable."""
 
     kind: str
@@ -409,25 +407,8 @@ def _add_attempts(
 ) -> None:
     now = time.time()
     db.executemany(
-        "INSERT INTO attempt (row, number, shard, text, error, again, status, finish, "
-        "prompt_tokens, completion_tokens, cached_tokens, source, at) "
+        "INSERT INTO attempt (text, error, again, status, finish, prompt_tokens, "
+        "completion_tokens, cached_tokens, row, number, shard, source, at) "
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            (
-                row,
-                number,
-                shard,
-                a.text,
-                a.error,
-                a.again,
-                a.status,
-                a.finish,
-                a.prompt_tokens,
-                a.completion_tokens,
-                a.cached_tokens,
-                source,
-                now,
-            )
-            for row, number, a in attempts
-        ),
+        ((*answer, row, number, shard, source, now) for row, number, answer in attempts),
     )

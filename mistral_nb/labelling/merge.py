@@ -63,7 +63,7 @@ def merge(
     Args:
         df: The table, shape (rows, columns); it is not changed.
         results: Blocks of (row, text, error), one for every row and in order.
-        schema: Reads the texts; None keeps them as they are.
+        schema: Reads the texts, which were checked when they came; None keeps them as they are.
         names: Names of the result columns.
 
     Returns:
@@ -104,7 +104,7 @@ def _values(text: str | None, error: str | None, schema: Schema | None) -> tuple
         return text, error
     if error is None and text is not None:
         try:
-            values = schema.parse(text)
+            values = schema.read(text)
             cells = [
                 value if value is None else _CASTS[column.kind](value, column)
                 for column, value in zip(schema.columns, values, strict=True)

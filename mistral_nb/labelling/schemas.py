@@ -130,7 +130,7 @@ class Schema:
         return cls(record["name"], record["json_schema"], rename=record["rename"])
 
     def parse(self, text: str) -> tuple[Any, ...]:
-        """Read a reply.
+        """Check a reply and read it.
 
         Args:
             text: JSON text.
@@ -141,18 +141,22 @@ class Schema:
         Raises:
             Invalid: The text is no JSON or does not fit the schema.
         """
-        try:
-            data = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise Invalid(f"the reply is not JSON ({error})") from None
+        data = _loaded(text)
         try:
             wrong = self._check(data)
-            if wrong is None and self._adapter is not None:
-                data = self._validated(text)
         except RecursionError:
             wrong = "nested too deeply"
         if wrong is not None:
             raise Invalid(f"the reply does not fit the schema: {wrong}")
+        return self._values(text, data)
+
+    def read(self, text: str) -> tuple[Any, ...]:
+        """Read a reply that was checked before, as :meth:`parse` does."""
+        return self._values(text, _loaded(text))
+
+    def _values(self, text: str, data: Any) -> tuple[Any, ...]:
+        if self._adapter is not None:
+            data = self._validated(text)
         return tuple([column.value(data) for column in self.columns])
 
     def fault(self, text: str) -> str | None:
@@ -212,6 +216,13 @@ def compile_schema(
     name = str(getattr(schema, "__name__", "Result"))
     adapter, made = _from_type(schema, name)
     return Schema(name, made, rename=column, adapter=adapter)
+
+
+def _loaded(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise Invalid(f"the reply is not JSON ({error})") from None
 
 
 def _is_choice(schema: Any) -> bool:
