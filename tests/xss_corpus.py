@@ -323,8 +323,8 @@ _TEX = {
     "bbox": "$\\bbox[background:url(//evil.test/p.png)]{x}$",
     "mmltoken": f"$\\mmlToken{{mtext}}[href='javascript:{_JS}']{{x}}$",
     "verb": f"$\\verb|<img src=x onerror={_JS}>|$",
-    "deep": "$" + "{" * 3000 + "}" * 3000 + "$",
-    "long": "$" + "x+" * 5000 + "x$",
+    "deep": "$" + "{" * 1100 + "}" * 1100 + "$",
+    "long": "$" + "x+" * 1100 + "x$",
     "bomb": "$\\newcommand{\\a}{xxxxxxxx}\\newcommand{\\b}{\\a\\a\\a\\a}\\b\\b\\b\\b$",
 }
 

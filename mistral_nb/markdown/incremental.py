@@ -9,6 +9,7 @@ rest, open the surrounding elements again (:mod:`~mistral_nb.markdown.scopes`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.markdown.half_open import complete_inline, complete_lines
@@ -25,18 +26,20 @@ from mistral_nb.markdown.parsing import (
     with_line_end,
 )
 from mistral_nb.markdown.scopes import (
-    Inside,
     Scope,
+    empty_cells,
     find_inside,
     is_closed_leaf,
+    lines_of,
+    misjudged,
     open_child,
     reopen,
-    set_loose,
+    restore_looseness,
 )
 from mistral_nb.markdown.writing import clean, fence_opening, prose, write
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from markdown_it.token import Token
 
@@ -56,6 +59,30 @@ SAVED = 200_000
 
 PASSES = 4
 """How often a frame may parse the rest."""
+
+_HALVES = ("\r", *map(chr, range(0xD800, 0xDC00)))
+"""Characters that may be the first half of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parsed:
+    """Whole lines of the rest, parsed behind the leads of the scopes.
+
+    Attributes:
+        tokens: Block tokens.
+        references: The link definitions among them.
+        openings: The token that opens each scope.
+        first: The first token that stands for something in the rest.
+        lines: The lines that were parsed.
+        skipped: How many of them are leads.
+    """
+
+    tokens: list[Token]
+    references: References
+    openings: list[int]
+    first: int
+    lines: list[str]
+    skipped: int
 
 
 class Incremental:
@@ -139,8 +166,9 @@ class Incremental:
         self._take_arrived()
         self._rest = with_line_end(self._rest)
         self._whole = len(self._rest)
-        while not self._close_blocks(final=True):
-            pass
+        if self._scopes and self._scopes[-1].kind == "fence":
+            self._take_back(len(self._scopes) - 1)  # it ends here: now it is coloured
+        self._close_blocks(self._parse_lines(), final=True)
         self._page.show([])
         for block, (missing, source) in self._waiting.items():
             if missing & self._known.keys():
@@ -158,56 +186,34 @@ class Incremental:
         return arrived
 
     def _advance(self) -> None:
-        """Close and freeze what whole lines allow; a started line decides nothing."""
-        if self._count_whole() == self._examined:
-            return
-        while not self._close_blocks(final=False):
-            pass
-        if len(self._rest) > self._split:
-            self._freeze_inside()
-        self._examined = self._whole
-
-    def _count_whole(self) -> int:
-        """Count the characters of the rest that are whole lines."""
+        """Close and freeze what whole lines allow; a line that has only begun decides nothing."""
         self._whole = self._rest.rfind("\n") + 1
-        return self._whole
-
-    def _leads(self) -> str:
-        return "".join(scope.lead for scope in self._scopes)
+        if self._whole == self._examined:
+            return
+        self._close_blocks(self._parse_lines(), final=False)
+        if len(self._rest) > self._split:
+            self._freeze_inside(self._parse_lines())
+        self._examined = self._whole
 
     def _parse(self, source: str, references: References) -> list[Token]:
         self._saved = max(0, self._saved - len(source))
         return parse(source, references)
 
-    def _parse_lines(self) -> tuple[list[Token], References, list[int], int] | None:
-        """Parse the whole lines of the rest.
-
-        Returns:
-            The tokens, the definitions among them, the tokens that open the scopes and the first
-            token of the rest; or None if the scopes are not what they seemed and were taken back.
-        """
-        references = References(self._known)
-        tokens = self._parse(self._leads() + self._rest[: self._whole], references)
-        reopened = reopen(tokens, self._scopes)
-        if reopened is None:
-            self._take_back(0)
-            return None
-        openings, first = reopened
-        for depth, (scope, opening) in enumerate(zip(self._scopes, openings, strict=True)):
-            token = tokens[opening]
-            if "loose" in token.meta:
-                if token.meta["loose"] and not scope.loose:
-                    self._take_back(depth)
-                    return None
-                if scope.loose:
-                    set_loose(tokens, opening, loose=True)
-            if scope.kind == "fence" and (
-                is_closed_leaf(tokens, opening)
-                or any(t.nesting != -1 for t in tokens[opening + 1 :])
-            ):
-                self._take_back(depth)
-                return None
-        return tokens, references, openings, first
+    def _parse_lines(self) -> _Parsed:
+        """Parse the whole lines of the rest; take back scopes that were not what they seemed."""
+        while True:
+            lead = _lead(self._scopes)
+            source = lead + self._rest[: self._whole]
+            references = References(self._known)
+            tokens = self._parse(source, references)
+            reopened = reopen(tokens, self._scopes)
+            wrong = 0 if reopened is None else misjudged(tokens, self._scopes, reopened[0])
+            if reopened is not None and wrong is None:
+                openings, first = reopened
+                restore_looseness(tokens, self._scopes, openings)
+                lines = split_lines(source)
+                return _Parsed(tokens, references, openings, first, lines, lead.count("\n"))
+            self._take_back(wrong or 0)
 
     def _take_back(self, depth: int) -> None:
         """Begin the rest again where a scope begins, because the scope came out otherwise."""
@@ -220,104 +226,74 @@ class Incremental:
         self._whole += len(past) - scope.start
         self._page.rewind(scope.html)
         del self._scopes[depth:]
-        self._examined = -1
 
-    def _close_blocks(self, *, final: bool) -> bool:
-        """Close the blocks that whole lines have ended.
-
-        Returns:
-            False if it has to be done again because scopes were taken back.
-        """
-        if final and self._scopes and self._scopes[-1].kind == "fence":
-            self._take_back(len(self._scopes) - 1)
-        parsed = self._parse_lines()
-        if parsed is None:
-            return False
-        tokens, references, _, first = parsed
-        groups = spans(tokens, 0, len(tokens))
-        if not groups:
-            return True
-        count = len(groups)
-        if not final and not is_closed_leaf(tokens, groups[-1][0]):
-            count = open_child(tokens, groups)
+    def _close_blocks(self, parsed: _Parsed, *, final: bool) -> None:
+        """Close the blocks that whole lines have ended, or all of them."""
+        tokens = parsed.tokens
+        blocks = spans(tokens, 0, len(tokens))
+        count = len(blocks)
+        if blocks and not final and not is_closed_leaf(tokens, blocks[-1][0]):
+            count = open_child(tokens, blocks)
         if count == 0:
-            return True
-        lead = self._leads()
-        lines = split_lines(lead + self._rest[: self._whole])
-        ends = [_line(tokens[start]) for start, _ in groups[1:]] + [
-            (tokens[groups[-1][0]].map or [0, 0])[1]
-        ]
-        self._learn(references, ends[count - 1])
-        line = lead.count("\n")
-        for (start, stop), end in zip(groups[:count], ends, strict=False):
-            self._past.append("".join(lines[line:end]))
+            return
+        ends = [lines_of(tokens[start])[0] for start, _ in blocks[1:]]
+        ends.append(lines_of(tokens[blocks[-1][0]])[1])
+        self._learn(parsed.references, ends[count - 1])
+        line = parsed.skipped
+        for (start, stop), end in zip(blocks[:count], ends, strict=False):
+            self._pass("".join(parsed.lines[line:end]))
             line = end
-            opened = "".join(scope.tags[0] for scope in self._scopes)
-            piece = tokens[max(start, first) : stop]
-            html = self._write(piece, opened, "")
-            if self._scopes or html:
+            html = self._write(tokens[max(start, parsed.first) : stop], _opening(self._scopes), "")
+            if html or self._scopes:
                 if self._missing:
                     self._waiting[len(self._page.closed)] = (self._missing, "".join(self._past))
                     self._missing = set()
                 self._page.close(html)
             self._past = []
             self._scopes = []
-        self._cut(sum(map(len, lines[lead.count("\n") : line])))
-        return True
 
-    def _freeze_inside(self) -> None:
+    def _pass(self, source: str) -> None:
+        """Let the rest begin behind some source."""
+        self._past.append(source)
+        self._rest = self._rest[len(source) :]
+        self._whole -= len(source)
+
+    def _freeze_inside(self, parsed: _Parsed) -> None:
         """Freeze the finished parts of the open block."""
-        parsed = self._parse_lines()
-        if parsed is None:
-            return
-        tokens, references, openings, first = parsed
+        tokens = parsed.tokens
         if len(spans(tokens, 0, len(tokens))) != 1:
             return
-        lead = self._leads()
-        source = lead + self._rest[: self._whole]
+        present = list(zip(self._scopes, parsed.openings, strict=True))
         offset = sum(map(len, self._past))
-        present = list(zip(self._scopes, openings, strict=True))
-        inside = find_inside(tokens, present, source, lead.count("\n"), offset)
+        inside = find_inside(tokens, present, parsed.lines, parsed.skipped, offset)
         if inside is None:
             return
-        self._learn(references, inside.line)
-        self._freeze_tokens(tokens, first, inside)
-        lines = split_lines(source)
-        size = sum(map(len, lines[lead.count("\n") : inside.line]))
-        self._past.append(self._rest[:size])
-        self._cut(size)
-
-    def _cut(self, size: int) -> None:
-        self._rest = self._rest[size:]
-        self._whole -= size
-
-    def _freeze_tokens(self, tokens: list[Token], first: int, inside: Inside) -> None:
-        kept = self._scopes[: inside.kept]
-        opened = self._scopes
+        self._learn(parsed.references, inside.line)
+        first = parsed.first
+        before, after = self._scopes, self._scopes[: inside.kept]
         for scope, opening in inside.opened:
-            self._page.frozen += self._write(
-                tokens[first:opening], _opening(opened), _closing(kept)
-            )
+            html = self._write(tokens[first:opening], _opening(before), _closing(after))
+            self._page.frozen += html
             scope.html = len(self._page.frozen)
             first = opening
-            opened = list(kept)
-            kept = [*kept, scope]
+            before, after = after, [*after, scope]
+        self._scopes = after
         piece = tokens[first : inside.token]
-        extra = ""
-        last = tokens[inside.token] if inside.token < len(tokens) else None
-        if kept and kept[-1].kind == "fence" and last is not None:
-            extra = escape(last.content)
-            if inside.opened:
-                extra = fence_opening(last) + extra
-        self._page.frozen += self._write(piece, _opening(opened), _closing(kept), extra)
-        self._scopes = kept
+        code = ""
+        if after[-1:] and after[-1].kind == "fence":
+            fence = tokens[inside.token]
+            code = (fence_opening(fence) if inside.opened else "") + escape(fence.content)
+        elif after[-1:] and after[-1].kind == "table_open":
+            after[-1].empty += empty_cells(piece)
+        self._page.frozen += self._write(piece, _opening(before), _closing(after), code)
+        self._pass("".join(parsed.lines[parsed.skipped : inside.line]))
 
-    def _write(self, tokens: Sequence[Token], opened: str, closing: str, extra: str = "") -> str:
+    def _write(self, tokens: Sequence[Token], opened: str, closing: str, code: str = "") -> str:
         """Write tokens that are final, and note which link definitions they lack."""
         references = References(self._known)
         inline(tokens, references)
         self._missing |= references.missing
-        return clean(write(tokens) + extra, opened, closing)
+        return clean(write(tokens) + code, opened, closing)
 
     def _learn(self, references: References, line: int) -> None:
         """Keep the link definitions that end before a line."""
@@ -333,23 +309,21 @@ class Incremental:
         if reopened is None:
             return
         openings, first = reopened
-        for scope, opening in zip(self._scopes, openings, strict=True):
-            if "loose" in tokens[opening].meta:
-                set_loose(tokens, opening, loose=scope.loose)
-            if scope.kind == "fence":
-                tokens[opening].type = "fence_rest"
+        restore_looseness(tokens, self._scopes, openings)
+        if self._scopes and self._scopes[-1].kind == "fence":
+            tokens[openings[-1]].type = "fence_rest"
         inline(tokens, references)
         tails = []
         for start, stop in spans(tokens, 0, len(tokens)):
             opened = _opening(self._scopes) if start == 0 else ""
             html = clean(write(tokens[max(start, first) : stop], live=True), opened)
-            if html or (start == 0 and self._scopes):
+            if html or opened:
                 tails.append(html)
         self._page.show(tails)
 
     def _parse_rest(self, references: References) -> list[Token]:
         """Parse the rest, its half-open end completed."""
-        lead = self._leads()
+        lead = _lead(self._scopes)
         source = with_line_end(lead + self._rest)
         tokens = self._parse(source, references)
         block, _ = _last_block(tokens, source)
@@ -382,16 +356,13 @@ def _last_block(tokens: Sequence[Token], source: str) -> tuple[str, Token | None
     return "", None
 
 
-_HALVES = ("\r", *map(chr, range(0xD800, 0xDC00)))
+def _lead(scopes: Sequence[Scope]) -> str:
+    return "".join(scope.lead for scope in scopes)
 
 
-def _opening(scopes: Iterable[Scope]) -> str:
+def _opening(scopes: Sequence[Scope]) -> str:
     return "".join(scope.tags[0] for scope in scopes)
 
 
 def _closing(scopes: Sequence[Scope]) -> str:
     return "".join(scope.tags[1] for scope in reversed(scopes))
-
-
-def _line(token: Token) -> int:
-    return (token.map or [0])[0]

@@ -6,20 +6,35 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_nb.markdown.parsing import closed, spans, split_lines
+from mistral_nb.markdown.parsing import closed, spans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from markdown_it.token import Token
 
-__all__ = ["Inside", "Scope", "find_inside", "reopen"]
+__all__ = [
+    "Inside",
+    "Scope",
+    "empty_cells",
+    "find_inside",
+    "is_closed_leaf",
+    "lines_of",
+    "misjudged",
+    "open_child",
+    "reopen",
+    "restore_looseness",
+]
 
 _LISTS = {"bullet_list_open", "ordered_list_open"}
 _CONTAINERS = {"list_item_open", "blockquote_open"}
 _PLACEHOLDER = "#"
 """An empty heading: it stands for the frozen content of an item or a quote, and ends by itself."""
 _PLACEHOLDER_TOKENS = 3
+SPARSE = 10_000
+"""Empty cells of a table; one with more is not frozen from inside, as the parser ends a table that
+lacks too many cells and has to count them all."""
+
 _TAGS = {
     "bullet_list_open": ("<ul>", "</ul>"),
     "ordered_list_open": ("<ol>", "</ol>"),
@@ -40,6 +55,7 @@ class Scope:
         html: Where its HTML begins, in characters of the open block's HTML.
         lead: Source that opens it again, to be parsed before the rest.
         loose: It is a list, and its paragraphs stand apart.
+        empty: It is a table; how many empty cells are frozen.
     """
 
     kind: str
@@ -47,6 +63,7 @@ class Scope:
     html: int
     lead: str
     loose: bool = False
+    empty: int = 0
 
     @property
     def tags(self) -> tuple[str, str]:
@@ -95,20 +112,47 @@ def reopen(tokens: Sequence[Token], scopes: Sequence[Scope]) -> tuple[list[int],
     return found, at
 
 
-def set_loose(tokens: Sequence[Token], opening: int, loose: bool) -> None:
-    """Make the paragraphs of a list stand apart, or not."""
-    level = tokens[opening].level
-    for token in tokens[opening + 1 :]:
-        if token.level <= level:
-            break
-        if token.level == level + 2 and token.type in {"paragraph_open", "paragraph_close"}:
-            token.hidden = not loose
+def misjudged(
+    tokens: Sequence[Token], scopes: Sequence[Scope], openings: Sequence[int]
+) -> int | None:
+    """Find the outermost scope whose frozen part would be written otherwise by now."""
+    for depth, (scope, opening) in enumerate(zip(scopes, openings, strict=True)):
+        token = tokens[opening]
+        if token.meta.get("loose") and not scope.loose:
+            return depth
+        if scope.kind == "fence" and (
+            closed(token) or any(later.nesting != -1 for later in tokens[opening + 1 :])
+        ):
+            return depth
+        if scope.kind == "table_open" and scope.empty + empty_cells(tokens) > SPARSE:
+            return depth
+    return None
+
+
+def restore_looseness(
+    tokens: Sequence[Token], scopes: Sequence[Scope], openings: Sequence[int]
+) -> None:
+    """Write the paragraphs of open lists as the frozen ones were written."""
+    for scope, opening in zip(scopes, openings, strict=True):
+        if scope.kind not in _LISTS:
+            continue
+        level = tokens[opening].level
+        for token in tokens[opening + 1 :]:
+            if token.level <= level:
+                break
+            if token.level == level + 2 and token.type in {"paragraph_open", "paragraph_close"}:
+                token.hidden = not scope.loose
+
+
+def empty_cells(tokens: Sequence[Token]) -> int:
+    """Count the cells, or other texts, that are empty."""
+    return sum(token.type == "inline" and not token.content for token in tokens)
 
 
 def find_inside(
     tokens: Sequence[Token],
     present: Sequence[tuple[Scope, int]],
-    source: str,
+    lines: Sequence[str],
     skipped: int,
     offset: int,
 ) -> Inside | None:
@@ -117,14 +161,13 @@ def find_inside(
     Args:
         tokens: Block tokens of one open block, parsed from whole lines.
         present: The scopes that are open already, each with the token that opens it.
-        source: What the tokens were parsed from: the leads, then the rest.
-        skipped: How many lines of it are leads.
+        lines: What the tokens were parsed from: the leads, then the rest.
+        skipped: How many of the lines are leads.
         offset: Where the rest begins, in characters of the open block's source.
 
     Returns:
         The place, or None when nothing more can be frozen.
     """
-    lines = split_lines(source)
     walk = _Walk(tokens, present, lines, skipped, offset)
     walk.descend(0, len(tokens))
     return walk.best
@@ -137,7 +180,7 @@ class _Walk:
         self,
         tokens: Sequence[Token],
         present: Sequence[tuple[Scope, int]],
-        lines: list[str],
+        lines: Sequence[str],
         skipped: int,
         offset: int,
     ) -> None:
@@ -213,7 +256,8 @@ class _Walk:
             return self.lines[line]
         if token.type == "table_open":
             body = any(inner.type == "tbody_open" for inner in self.tokens)
-            return "".join(self.lines[line : line + 2]) if body else None
+            whole = body and empty_cells(self.tokens) <= SPARSE
+            return "".join(self.lines[line : line + 2]) if whole else None
         marks = rf"(?: *>){{{self.quotes}}}"
         if token.type == "blockquote_open":
             found = re.match(marks, self.lines[line])
