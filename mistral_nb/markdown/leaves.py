@@ -13,7 +13,16 @@ if TYPE_CHECKING:
     from pygments.lexer import Lexer
     from pygments.token import _TokenType
 
-__all__ = ["MATH_ATTRIBUTES", "MATH_TAGS", "TOKEN_COLOURS", "escape", "highlight", "typeset"]
+__all__ = [
+    "MATH_ATTRIBUTES",
+    "MATH_TAGS",
+    "TOKEN_COLOURS",
+    "escape",
+    "highlight",
+    "is_plain_math",
+    "leave",
+    "typeset",
+]
 
 CODE_LIMIT = 20_000
 """Characters of code; more is shown without colours."""
@@ -52,6 +61,28 @@ _MATH_ATTRIBUTES = """
 MATH_TAGS = frozenset(_MATH_TAGS.split())
 MATH_ATTRIBUTES = frozenset(_MATH_ATTRIBUTES.split())
 
+_PLAIN_COMMANDS = """
+    begin end left right middle big Big bigg Bigg frac dfrac tfrac cfrac binom sqrt over choose
+    overline underline overbrace underbrace overset underset stackrel substack limits nolimits
+    displaystyle textstyle text textbf textit textrm mathrm mathbf mathit mathsf mathtt mathcal
+    mathbb mathfrak mathscr boldsymbol operatorname quad qquad hat bar vec dot ddot tilde widehat
+    widetilde hline notag boxed cancel phantom not sum prod int iint iiint oint lim sup inf max
+    min arg det gcd dim ker deg exp log ln lg sin cos tan cot sec csc sinh cosh tanh arcsin arccos
+    arctan Pr mod bmod pmod cdot cdots ldots dots vdots ddots times div pm mp ast star circ bullet
+    oplus otimes wedge vee cap cup setminus subset supset subseteq supseteq in ni notin emptyset
+    varnothing forall exists nexists neg land lor implies iff to gets mapsto rightarrow leftarrow
+    leftrightarrow Rightarrow Leftarrow Leftrightarrow longrightarrow longleftarrow Longrightarrow
+    uparrow downarrow xrightarrow leq geq le ge neq ne ll gg approx sim simeq equiv cong propto
+    mid nmid parallel perp angle triangle nabla partial infty ell hbar Re Im aleph prime top bot
+    models vdash langle rangle lfloor rfloor lceil rceil lvert rvert lVert rVert degree square
+    blacksquare checkmark alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota
+    kappa lambda mu nu xi pi varpi rho varrho sigma varsigma tau upsilon phi varphi chi psi omega
+    Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega
+"""
+PLAIN_COMMANDS = frozenset(_PLAIN_COMMANDS.split())
+"""TeX commands that make formulas and nothing else; MathJax knows others that make pages."""
+
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
 _UNSAFE_TEX = re.compile(
     r"\\(?:href|url|html\w*|style|class|cssId|unicode|verb|require|data|bbox|mmlToken|def|let"
     r"|[gex]def|(?:re|provide)?newcommand|(?:re)?newenvironment|DeclareMathOperator)"
@@ -180,6 +211,30 @@ def typeset(tex: str, *, block: bool = False) -> str:
     if marks or not mathml.startswith("<math") or _ODD_VALUE.search(mathml):
         return source
     return mathml.replace(' display="inline"', "", 1)
+
+
+@lru_cache(maxsize=512)
+def leave(tex: str, *, block: bool = False) -> str:
+    r"""Leave TeX math as TeX, for MathJax to typeset where the HTML is shown.
+
+    Args:
+        tex: Untrusted TeX, without the dollar signs.
+        block: Display style, on its own line.
+
+    Returns:
+        The source between dollar signs in ``<span class="mnb-math">``; without them, in
+        ``<code class="mnb-tex">``, if it is too long or holds a command beyond common math.
+    """
+    safe = is_plain_math(tex) and not re.search(r"\\[()\[\]]|\$", tex)
+    if len(tex) > MATH_LIMIT or not safe:
+        return f'<code class="mnb-tex">{escape(tex)}</code>'
+    marks = "$$" if block else "$"
+    return f'<span class="mnb-math">{marks}{escape(tex)}{marks}</span>'
+
+
+def is_plain_math(text: str) -> bool:
+    """Tell whether all TeX commands in some text make formulas and nothing else."""
+    return all(command in PLAIN_COMMANDS for command in _COMMAND.findall(text))
 
 
 def _depth(tex: str) -> int:

@@ -13,6 +13,7 @@ from mistral_nb.markdown.leaves import (
     TOKEN_COLOURS,
     escape,
     highlight,
+    leave,
     typeset,
 )
 from mistral_nb.markdown.parsing import closed
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "prose", "write"]
+__all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "leave_tex", "prose", "write"]
 
 TITLE_LIMIT = 200
 """Characters of a link's title or of a target that is only told, not linked."""
@@ -42,7 +43,7 @@ ATTRIBUTES = {
 } | dict.fromkeys(MATH_TAGS, MATH_ATTRIBUTES)
 CLASSES = {
     "a": {"mnb-image"},
-    "span": {"mnb-image", "mnb-link", *TOKEN_COLOURS},
+    "span": {"mnb-image", "mnb-link", "mnb-math", *TOKEN_COLOURS},
     "li": {"mnb-task"},
     "pre": {"highlight"},
     "code": {"mnb-tex"},
@@ -114,6 +115,14 @@ def write(tokens: Sequence[Token], *, live: bool = False) -> str:
     return "".join(out)
 
 
+def leave_tex(tokens: Sequence[Token]) -> None:
+    """Have the math among tokens left as TeX instead of turned into MathML."""
+    for token in tokens:
+        if token.type.startswith("math_"):
+            token.type = token.type.replace("math_", "tex_", 1)
+        leave_tex(token.children or [])
+
+
 def fence_opening(token: Token) -> str:
     """Write the opening tags of a fenced block."""
     language = _language(token)
@@ -151,6 +160,7 @@ _BLOCKS: dict[str, Callable[[Token], str]] = {
     "hr": lambda _: "<hr>",
     "code_block": lambda token: f"<pre><code>{escape(token.content)}</code></pre>",
     "math_block": lambda token: f'<div class="mnb-math">{typeset(token.content, block=True)}</div>',
+    "tex_block": lambda token: f'<div class="mnb-math">{leave(token.content, block=True)}</div>',
     "fence_rest": lambda token: f"{escape(token.content)}</code></pre>",
     "definition": lambda _: "",
 }
@@ -200,6 +210,8 @@ _INLINES: dict[str, Callable[[Token], str]] = {
     "code_inline": lambda token: f"<code>{escape(token.content)}</code>",
     "math_inline": lambda token: typeset(token.content.strip()),
     "math_inline_double": lambda token: typeset(token.content.strip(), block=True),
+    "tex_inline": lambda token: leave(token.content.strip()),
+    "tex_inline_double": lambda token: leave(token.content.strip(), block=True),
 }
 
 

@@ -109,7 +109,7 @@ VALUES = {
     ("a", "title"): r"[^\0]{1,200}",
     ("a", "class"): "mnb-image",
     ("span", "title"): r"[^\0]{0,401}",
-    ("span", "class"): r"mnb-image|mnb-link|k|s|c|m|nf|nb|nd|nt|na|gd|gi|gh",
+    ("span", "class"): r"mnb-image|mnb-link|mnb-math|k|s|c|m|nf|nb|nd|nt|na|gd|gi|gh",
     ("li", "class"): "mnb-task",
     ("ol", "start"): r"\d{1,9}",
     ("th", "style"): "text-align:(left|center|right)",
@@ -123,11 +123,12 @@ _PART = re.compile(r'<(/?)([a-z][a-z0-9]*)((?: [a-z-]+="[^"]*")*)>|([^<>]+)')
 _ATTRIBUTE = re.compile(r' ([a-z-]+)="([^"]*)"')
 
 
-def faults(html: str) -> list[str]:
+def faults(html: str, *, tex: bool = False) -> list[str]:
     """Read HTML in the narrowest way and list all that may not be in it.
 
     Only text, tags, and attributes in double quotes are read, so that what passes here looks the
     same to every HTML parser there is. The lists of what is allowed are the test's own.
+    With `tex`, common math may stand between dollar signs, in an element of its own.
     """
     found: list[str] = []
     opened: list[str] = []
@@ -140,6 +141,7 @@ def faults(html: str) -> list[str]:
         slash, tag, attributes, text = part.groups()
         if text is not None:
             alone = len(text) == 1 and opened[-1:] == ["span"] and html[at:].startswith("</span>")
+            alone = alone or (tex and _is_formula(html[: part.start()], unescape(text)))
             if re.search(r"[$\\]", unescape(text)) and not alone and not CODE & set(opened):
                 found.append(f"TeX mark in {text!r}")
         elif tag not in TAGS:
@@ -156,6 +158,16 @@ def faults(html: str) -> list[str]:
                 if not _fits(tag, name, unescape(value))
             ]
     return found + [f"<{tag}> left open" for tag in opened]
+
+
+def _is_formula(before: str, text: str) -> bool:
+    """Whether a text is one formula for MathJax, of commands that do no more than math."""
+    inside = re.fullmatch(r"(\$\$?)([^$]*)\1", text)
+    return (
+        before.endswith('<span class="mnb-math">')
+        and inside is not None
+        and not re.search(r"\\[()\[\]]|href|url|html|style|class|Id|uni|req|def|new|let", inside[2])
+    )
 
 
 def _fits(tag: str, name: str, value: str) -> bool:

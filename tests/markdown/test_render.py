@@ -68,6 +68,23 @@ def test_display_math(source: str) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "html"),
+    [
+        ("so $x<\\frac{1}{2}$", '<p>so <span class="mnb-math">$x&lt;\\frac{1}{2}$</span></p>'),
+        ("so $$x$$", '<p>so <span class="mnb-math">$$x$$</span></p>'),
+        ("$$\nx\n$$", '<div class="mnb-math"><span class="mnb-math">$$x$$</span></div>'),
+        ("costs $5 or $6", "<p>costs <span>$</span>5 or <span>$</span>6</p>"),
+        ("$\\href{a}{b}$", '<p><code class="mnb-tex">\\href{a}{b}</code></p>'),
+        ("$\\(x$", '<p><code class="mnb-tex">\\(x</code></p>'),
+    ],
+)
+def test_math_left_as_tex(source: str, html: str) -> None:
+    """Common math can stay TeX, for MathJax; prose and other commands stay out of its reach."""
+    assert render(source, math="tex") == html
+    assert faults(html, tex=True) == []
+
+
 @pytest.mark.parametrize("source", ["$$x", "$$\nx\n\ny\n$$", "> $$\n> x\n\n$$", "- $$\n\n$$x y"])
 def test_unclosed_display_math_is_text(source: str) -> None:
     """A formula that does not end before a blank line, or with its list or quote, is text."""

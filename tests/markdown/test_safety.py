@@ -16,9 +16,11 @@ SURROUNDINGS = ["{}", "> {}", "- {}", "| a |\n|---|\n| {} |", "**{}**", "text {}
 def test_one_shot(name: str) -> None:
     """Every vector, alone and inside other blocks, renders to the allow-list only."""
     for surrounding in SURROUNDINGS:
-        html = render(surrounding.format(VECTORS[name]))
+        source = surrounding.format(VECTORS[name])
+        html = render(source)
         assert faults(html) == []
         assert clean(html) == html
+        assert faults(render(source, math="tex"), tex=True) == []
 
 
 @pytest.mark.parametrize("name", VECTORS)
