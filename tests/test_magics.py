@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -9,6 +10,7 @@ from IPython.core.completer import provisionalcompleter
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
+from traitlets.config import Config
 
 import mistral_nb as mnb
 from mistral_nb import session as sessions
@@ -28,14 +30,13 @@ def replay() -> Iterator[Replay]:
 
 
 @pytest.fixture
-def shell(replay: Replay) -> Iterator[InteractiveShell]:
+def shell(replay: Replay, monkeypatch: pytest.MonkeyPatch) -> Iterator[InteractiveShell]:
     """A shell with the extension loaded and a session on the recording server."""
-    made = InteractiveShell.instance()
+    monkeypatch.setitem(vars(builtins), "__IPYTHON__", True)  # the shell sets it for good
+    made = InteractiveShell.instance(config=Config(HistoryManager={"enabled": False}))
     mnb.connect(api_key="k", server_url=replay.url, timeout=5)
     made.run_line_magic("load_ext", "mistral_nb")
     yield made
-    made.history_manager.end_session()
-    made.history_manager.db.close()
     InteractiveShell.clear_instance()
     sessions._default.set(None)
 
