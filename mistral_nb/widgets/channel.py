@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Channel", "front_end_may_show_widgets"]
 
+_STATIC = files("mistral_nb.widgets") / "static"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -83,7 +84,10 @@ def _widget_class(static: str) -> Any:
     """Make the kernel's half of a widget; its name tells the browser whose style is whose."""
     from anywidget import AnyWidget
 
-    parts = {"_esm": _packed(f"{static}.js"), "_css": _packed(f"{static}.css")}
+    # A long module is kept in several files: name.js, name_part.js.
+    names = sorted(file.name for file in _STATIC.iterdir())
+    modules = [_packed(name) for name in names if re.fullmatch(rf"{static}(_\w+)?\.js", name)]
+    parts = {"_esm": "\n".join(modules), "_css": _packed(f"{static}.css")}
     parts["__module__"] = __name__
     return type(f"{static.title().replace('_', '')}Widget", (AnyWidget,), parts)
 
@@ -103,7 +107,7 @@ def _layout() -> Any:
 
 def _packed(name: str) -> str:
     """Read a static file without its comments and indentation: it is sent with every view."""
-    source = (files("mistral_nb.widgets") / "static" / name).read_text("utf-8")
+    source = (_STATIC / name).read_text("utf-8")
     source = re.sub(r"/\*.*?\*/", "", source, flags=re.DOTALL)
     source = re.sub(r"(^|[ ;{])// .*$", r"\1", source, flags=re.MULTILINE)
     return "\n".join(line for line in map(str.strip, source.splitlines()) if line)

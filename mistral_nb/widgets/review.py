@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 def review(
     table: pd.DataFrame,
     *,
-    text: Hashable,
+    text: Hashable | None = None,
     label: Hashable = "label",
     labels: Sequence[Any] | None = None,
     gold: Any = None,
@@ -62,7 +62,7 @@ def review(
 
     Args:
         table: Labelled rows, shape (rows, columns).
-        text: Name of the column to read.
+        text: Name of the column to read; None takes the one with the longest texts.
         label: Name of the label column.
         labels: Labels to choose from; None takes those of the categories or the column.
         gold: Right labels where they are known: a column's name, a Series or a list.
@@ -85,7 +85,7 @@ def review(
     """
     worklist = Worklist(
         table,
-        text=text,
+        text=_longest(table, (label, error)) if text is None else text,
         label=label,
         labels=labels,
         gold=gold,
@@ -126,7 +126,7 @@ class Review:
         self._display_id = f"mistral-nb-{uuid.uuid4().hex}"
         self._channel: Channel | None = None
         self._settled = False
-        self._mounted = 0
+        self._pages: set[object] = set()
         self._sent: set[int] = set()
         self._shown_in: set[object] = set()
 
@@ -264,7 +264,7 @@ class Review:
     def _act(self, message: dict[str, Any]) -> None:
         action = message.get("a")
         if action == "ready":
-            self._mounted += 1
+            self._pages.add(message.get("v"))
             self._sent.clear()
         elif action == "label":
             self._work.decide(int(message["i"]), int(message["c"]))
@@ -276,7 +276,7 @@ class Review:
             self._work.revisit_skipped()
         elif action == "finish":
             self.settle()
-        elif action == "gone" and self._settled and self._mounted <= 1 and self._channel:
+        elif action == "gone" and self._settled and len(self._pages) <= 1 and self._channel:
             # Another page, loaded after the cell ran, does not know the display id: its view
             # stays, and with it the widget.
             self._channel.close()
@@ -333,6 +333,18 @@ class Review:
         """Return a row's text, cut, and the length of the whole."""
         whole = _plain(self._work.texts.iloc[place])
         return _wire(whole, limit), len(whole)
+
+
+def _longest(table: pd.DataFrame, but: tuple[Hashable, ...]) -> Hashable:
+    """Return the name of the column with the longest texts at the table's head."""
+    lengths = {}
+    for place, name in enumerate(table.columns):
+        texts = [cell for cell in table.iloc[:100, place] if isinstance(cell, str)]
+        if texts and name not in but:
+            lengths[name] = sum(map(len, texts)) / len(texts)
+    if not lengths:
+        raise InputError("The table has no column of texts to read: give text=.")
+    return max(lengths, key=lambda name: lengths[name])
 
 
 def _plain(value: Any) -> str:

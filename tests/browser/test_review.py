@@ -213,7 +213,7 @@ def test_a_megabyte_is_shown_on_demand(lab: LabPage) -> None:
 
 
 def test_a_review_goes_on_after_a_restart(lab: LabPage, tmp_path: Path) -> None:
-    """Killing the kernel loses nothing: the same cell goes on where it was."""
+    """A killed kernel is said, and what was saved is there when the cell runs again."""
     store = f"store=Path({str(tmp_path / 'review.db')!r})"
     view = opened(lab, few(store), "import os\nos._exit(1)", SAY, kernel="doomed")
     press(lab, "2")
@@ -223,6 +223,9 @@ def test_a_review_goes_on_after_a_restart(lab: LabPage, tmp_path: Path) -> None:
     lab.start(1)
     lab.page.get_by_role("button", name=re.compile("^(Ok|Dismiss)")).first.click()
     lab.wait_idle()
+    view.locator(".mnb-review-progress").click()
+    press(lab, "1")
+    view.get_by_role("alert").get_by_text("run the cell again").wait_for()
     lab.start(0)
     view.get_by_text("2 of 7, 1 corrected").wait_for()
     shows(view, "second")
@@ -254,8 +257,7 @@ def test_a_reloaded_page_goes_on(fresh_lab: LabPage) -> None:
     press(lab, "3")
     saved(view, "1 of 7, 1 corrected")
     lab.save()
-    lab.page.reload()
-    lab.wait_idle()
+    lab.visit(lab.path)
     shows(view, "first")
     view.locator(".mnb-review-progress").click()
     press(lab, "Enter")

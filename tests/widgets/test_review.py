@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import time
 from typing import TYPE_CHECKING, Any
@@ -24,10 +25,10 @@ LIMIT = 30.0
 class Notebook:
     """A real kernel, and this test in the place of a browser."""
 
-    def __init__(self) -> None:
-        self.manager, self.client = start_new_kernel()
+    def __init__(self, home: Path) -> None:
+        env = {**os.environ, "IPYTHONDIR": str(home), "MISTRAL_NB_HOME": str(home)}
+        self.manager, self.client = start_new_kernel(env=env)
         self.comm = ""
-        self.shown: list[dict[str, Any]] = []
 
     def run(self, code: str, *, as_cell: bool = True) -> list[dict[str, Any]]:
         """Run a cell and return the kernel's messages until its end."""
@@ -72,8 +73,8 @@ class Notebook:
 
 
 @pytest.fixture(scope="module")
-def notebook() -> Iterator[Notebook]:
-    made = Notebook()
+def notebook(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Notebook]:
+    made = Notebook(tmp_path_factory.mktemp("kernel"))
     made.run(
         "import pandas as pd\nfrom pathlib import Path\nfrom mistral_nb.widgets.review import review"
     )
@@ -235,6 +236,14 @@ def test_an_empty_table_has_nothing_to_review() -> None:
     reviewed = review(table().head(0), text="text", labels=["a"])
     assert reviewed.row is None
     assert reviewed.table.empty
+
+
+def test_the_column_with_the_longest_texts_is_read() -> None:
+    """Without a name the longest texts are read, not identifiers, labels or errors."""
+    longer = table().assign(id=list("xyz"), _error="a long story about a failure", n=10**30)
+    assert review(longer)._work.texts.name == "text"
+    with pytest.raises(InputError, match="no column of texts"):
+        review(table()[["label", "_error"]])
 
 
 def test_columns_that_are_not_there_are_named() -> None:
