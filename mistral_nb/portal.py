@@ -15,6 +15,7 @@ import threading
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
+from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from anyio.from_thread import start_blocking_portal
@@ -253,8 +254,9 @@ class _Interrupts:
     """
 
     def __init__(self) -> None:
-        self._handles: list[Handle[Any]] = []
+        self._offers: list[tuple[Handle[Any], Context]] = []
         self._kernel_handler: Any = None
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @contextmanager
     def offered_to(self, handle: Handle[Any]) -> Iterator[None]:
@@ -262,20 +264,25 @@ class _Interrupts:
         if not in_kernel() or threading.current_thread() is not threading.main_thread():
             yield
             return
-        if not self._handles:
+        if not self._offers:
+            self._loop = asyncio.get_running_loop()
             self._kernel_handler = signal.signal(signal.SIGINT, self._on_interrupt)
-        self._handles.append(handle)
+        # In its cell's context, what a handle prints goes below its cell.
+        offer = (handle, copy_context())
+        self._offers.append(offer)
         try:
             yield
         finally:
-            self._handles.remove(handle)
-            if not self._handles:
+            self._offers.remove(offer)
+            if not self._offers:
                 signal.signal(signal.SIGINT, self._kernel_handler)
 
     def _on_interrupt(self, number: int, frame: FrameType | None) -> None:
-        taken = [handle._interrupted() for handle in self._handles]  # noqa: SLF001 - same idea
+        taken = [context.run(handle._interrupted) for handle, context in self._offers]  # noqa: SLF001
         if not all(taken) and callable(self._kernel_handler):
             self._kernel_handler(number, frame)
+            if self._loop is not None:  # which sleeps on until something wakes it
+                self._loop.call_soon_threadsafe(int)
 
 
 interrupts = _Interrupts()
