@@ -1,0 +1,172 @@
+"""Laws of a run's progress: a bar while it goes on, one static line when it has ended."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pytest
+from jupyter_client.manager import start_new_kernel
+
+from mistral_nb.client import Connection
+from mistral_nb.events import EventBus
+from mistral_nb.labelling import start_run
+from mistral_nb.settings import resolve
+from mistral_nb.simulator import Faults, start_simulator
+from mistral_nb.widgets import run_progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from jupyter_client import BlockingKernelClient, KernelManager
+
+    from mistral_nb.simulator import Simulator
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+SETUP = """
+import mistral_nb as mnb, pandas as pd
+session = mnb.connect(api_key="k", server_url={url!r}, home={home!r})
+df = pd.DataFrame({{"text": [f"where is parcel {{n}}" for n in range(400)]}})
+"""
+LABEL = "run = session.label(df, 'Topic? {text}', labels=['a', 'b'], name=%r, show=True)"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Simulator]:
+    simulator = start_simulator(batch_rate=600)
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="module")
+def kernel(
+    server: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[KernelManager, BlockingKernelClient]]:
+    folder = str(tmp_path_factory.mktemp("kernel"))
+    manager, client = start_new_kernel(cwd=folder)
+    reply = client.execute_interactive(SETUP.format(url=server.url, home=folder), timeout=60)
+    assert reply["content"]["status"] == "ok", reply
+    yield manager, client
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def execute(client: BlockingKernelClient, code: str) -> str:
+    """Send a cell as a notebook does, with its name in the metadata."""
+    content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
+    message = client.session.msg("execute_request", content, metadata={"cellId": "cell"})
+    client.shell_channel.send(message)
+    return str(message["header"]["msg_id"])
+
+
+def outputs(client: BlockingKernelClient, cell: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return all messages of a cell until it is idle."""
+    found = []
+    while True:
+        message = client.get_iopub_msg(timeout=30)
+        if message["parent_header"].get("msg_id") != cell:
+            continue
+        kind, content = message["msg_type"], message["content"]
+        if kind == "status" and content["execution_state"] == "idle":
+            return found
+        found.append((kind, content))
+
+
+def test_a_notebook_shows_a_bar_that_becomes_one_line(
+    kernel: tuple[KernelManager, BlockingKernelClient],
+) -> None:
+    """The bar moves while the cell waits; then static, escaped text stands in its place."""
+    _, client = kernel
+    cell = execute(client, f"{LABEL % '<b>x</b>'}\nlen(await run)")
+    seen = outputs(client, cell)
+    first = next(content for kind, content in seen if kind == "display_data")
+    assert WIDGET in first["data"]
+    shares = [
+        content["data"]["state"]["value"]
+        for kind, content in seen
+        if kind == "comm_msg" and isinstance(content["data"].get("state", {}).get("value"), float)
+    ]
+    assert shares == sorted(shares)
+    assert any(0 < share < 1 for share in shares)
+    last = [content for kind, content in seen if kind == "update_display_data"][-1]
+    assert set(last["data"]) == {"text/html", "text/plain"}
+    assert last["transient"] == first["transient"]
+    assert "&lt;b&gt;x&lt;/b&gt;: 400 of 400 rows labelled" in last["data"]["text/html"]
+    assert [content for kind, content in seen if kind == "execute_result"]
+
+
+def test_an_interrupted_cell_says_how_to_go_on(
+    kernel: tuple[KernelManager, BlockingKernelClient], server: Simulator
+) -> None:
+    """The stop square ends the wait, not the run: the cell says so, and waits again."""
+    manager, client = kernel
+    server._core.worker._rate = 1e-6
+    jobs = server.stats()["jobs_created"]
+    execute(client, "df['text'] += ' today'")
+    cell = execute(client, f"{LABEL % 'long'}\nawait run")
+    while server.stats()["jobs_created"] == jobs:
+        time.sleep(0.02)
+    time.sleep(0.3)
+    manager.interrupt_kernel()
+    seen = outputs(client, cell)
+    said = "".join(content["text"] for kind, content in seen if kind == "stream")
+    assert "The run 'long' goes on" in said
+    assert "mnb.resume('long')" in said
+    server._core.worker._rate = 600
+    seen = outputs(client, execute(client, "(await run)['label'].notna().sum()"))
+    result = next(content for kind, content in seen if kind == "execute_result")
+    assert "400" in result["data"]["text/plain"]
+    assert server.stats()["jobs_created"] == jobs + 1
+
+
+def run_shown(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, **options: bool
+) -> str:
+    connection = Connection(resolve("k", simulator.url))
+    df = pd.DataFrame({"text": [f"text {n}" for n in range(60)]})
+    run = start_run(
+        connection, EventBus(connection.portal), df, prompt="{text}", labels=["a", "b"], retries=0
+    )
+    monkeypatch.setattr(sys, "stderr", stream)
+    run_progress.show(run, **options)
+    run.result(30)
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_a_bar_and_a_last_line(
+    make_simulator: Callable[..., Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal tqdm counts rows, and the last line sums up, failures included."""
+    simulator = make_simulator(batch_rate=100, faults=Faults(batch_row_error_rate=0.3))
+    written = run_shown(simulator, monkeypatch, Terminal())
+    assert "/60" in written
+    assert "running" in written
+    assert "failed (see the error column" in written.splitlines()[-1]
+
+
+def test_a_script_gets_nothing_unless_it_asks(
+    make_simulator: Callable[..., Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where stderr is no terminal nothing is written, but `show=True` writes."""
+    simulator = make_simulator(batch_rate=0)
+    assert not run_shown(simulator, monkeypatch, io.StringIO())
+    assert "60 of 60" in run_shown(simulator, monkeypatch, io.StringIO(), force=True)
+
+
+def test_the_module_needs_no_notebook() -> None:
+    """Importing it loads neither IPython nor ipywidgets nor pandas."""
+    code = (
+        "import sys, mistral_nb.widgets.run_progress; "
+        "print([m for m in ('IPython', 'ipywidgets', 'pandas') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert done.stdout.strip() == "[]"
