@@ -163,11 +163,7 @@ class Connection:
             self._lean = self._open_lean()
         answer = await self._lean.post(path, body)
         self._note(answer.status, answer.headers, body)
-        return answer._replace(body=self._blanked(answer.body))
-
-    def _blanked(self, body: bytes) -> bytes:
-        key = self.settings.api_key
-        return body if key is None else body.replace(key.get_secret_value().encode(), b"[key]")
+        return answer
 
     def _open_lean(self) -> LeanPool:
         from mistral_nb.lean import LeanPool

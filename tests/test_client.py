@@ -163,13 +163,6 @@ def test_a_broken_answer_on_the_lean_path(recorder: Recorder, said: Say) -> None
         error = error.__cause__ or error.__context__
 
 
-def test_a_key_that_the_server_quotes_is_blanked_on_the_lean_path(recorder: Recorder) -> None:
-    """An answer that repeats the request's headers does not carry the key on."""
-    recorder.script = lambda _, arrival: Say(500, arrival.headers["authorization"].encode())
-    linked = Connection(resolve(api_key=KEY, server_url=recorder.url))
-    assert post(linked).body == b"Bearer [key]"
-
-
 def test_silence_on_the_lean_path(recorder: Recorder) -> None:
     """A server that says nothing for the timeout is ServerUnreachable, with advice."""
     recorder.latency = 60

@@ -311,7 +311,7 @@ class Sender:
             self._throttle.give_back(permit)
             raise
         else:
-            found = self._checked(judge(self._endpoint, answer))
+            found = self._checked(judge(self._endpoint, answer, self._connection.without_key))
             trial.in_doubt = in_doubt or found.verdict == "failed"
         finally:
             self._flying.discard(task)

@@ -19,6 +19,8 @@ from mistral_nb.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mistral_nb.labelling.throttle import Verdict
     from mistral_nb.lean import Answer
 
@@ -100,29 +102,32 @@ class Judgement:
         return self.error is not None and self.verdict != "refused"
 
 
-def judge(endpoint: str, answer: Answer) -> Judgement:
+def judge(
+    endpoint: str, answer: Answer, clean: Callable[[str], str] = lambda text: text
+) -> Judgement:
     """Judge an answer.
 
     Args:
         endpoint: Where the request went, e.g. ``"/v1/chat/completions"``.
         answer: What came back.
+        clean: Takes out of a server's words what must not be shown, such as the key.
 
     Returns:
         The judgement; garbage with status 200 is a failure like a 500.
     """
     status = answer.status
     if 200 <= status < 300:  # noqa: PLR2004 - HTTP's own numbers
-        return _reply(endpoint, answer)
+        return _reply(endpoint, answer, clean)
     if 300 <= status < 400:  # noqa: PLR2004
         return Judgement("refused", status, error=_moved(answer))
-    error = api_error(status, answer.body.decode("utf-8", "replace"), answer.headers)
+    error = api_error(status, clean(answer.body.decode("utf-8", "replace")), answer.headers)
     if status == TOO_MANY:
         return Judgement("limited", status, error=error)
     failed = (status >= 500 and status not in NEVER) or status in AGAIN  # noqa: PLR2004
     return Judgement("failed" if failed else "refused", status, error=error)
 
 
-def _reply(endpoint: str, answer: Answer) -> Judgement:
+def _reply(endpoint: str, answer: Answer, clean: Callable[[str], str]) -> Judgement:
     try:
         reply: Any = orjson.loads(answer.body)
     except orjson.JSONDecodeError:
@@ -130,7 +135,7 @@ def _reply(endpoint: str, answer: Answer) -> Judgement:
     needed = NEEDED.get(endpoint)
     if isinstance(reply, dict) and (needed is None or isinstance(reply.get(needed), list)):
         return Judgement("good", answer.status, answer.body, reply=reply)
-    start = " ".join(answer.body[:300].decode("utf-8", "replace").split())[:80]
+    start = " ".join(clean(answer.body[:9999].decode("utf-8", "replace")).split())[:80]
     error = ServerError(
         f"The server answered with something that is no reply: {start!r}. "
         "The same request may work later.",

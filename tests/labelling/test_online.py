@@ -406,6 +406,25 @@ def test_a_server_that_asks_for_hours_ends_the_run(recorder: Recorder, linked: C
     assert not ledger.errors
 
 
+@pytest.mark.parametrize("status", [200, 422, 500])
+def test_a_key_that_the_server_quotes_is_blanked(recorder: Recorder, status: int) -> None:
+    """An answer that repeats the request's headers does not carry the key into errors."""
+    recorder.script = lambda _, arrival: Say(status, arrival.headers["authorization"].encode())
+    linked = Connection(resolve(api_key="s3cret-0123456789", server_url=recorder.url))
+    ledger = Ledger()
+    send(linked, ledger, 1, attempts=1)
+    assert "Bearer [key]" in ledger.errors["r0"]
+    assert "s3cret" not in repr(ledger.outcomes)
+
+
+def test_a_key_of_one_letter_harms_no_reply(recorder: Recorder) -> None:
+    """Only what is shown of a failure is blanked; replies stay byte for byte."""
+    linked = Connection(resolve(api_key="o", server_url=recorder.url))
+    ledger = Ledger()
+    send(linked, ledger, 1)
+    assert ledger.outcomes["r0"].body == GOOD.body
+
+
 # Pauses and limits
 
 
