@@ -21,9 +21,9 @@ from mistral_nb.markdown.parsing import (
     spans,
     with_line_end,
 )
-from mistral_nb.markdown.writing import clean, leave_tex, write
+from mistral_nb.markdown.writing import clean, leave_tex, prose, write
 
-__all__ = ["TOKEN_COLOURS", "Incremental", "Patch", "escape", "is_harmless", "render"]
+__all__ = ["TOKEN_COLOURS", "Incremental", "Patch", "escape", "is_harmless", "prose", "render"]
 
 
 def render(text: str, *, math: Literal["mathml", "tex"] = "mathml") -> str:

@@ -60,7 +60,10 @@ _CLEANER = nh3.Cleaner(
     filter_style_properties={"text-align"},
     link_rel=None,
 )
-_WEB = re.compile(r"https?://[^\s/?#]|mailto:[^\s]", re.IGNORECASE)
+_TARGETS = {
+    "mnb-link": re.compile(r"https?://[^\s/?#]|mailto:[^\s]", re.IGNORECASE),
+    "mnb-image": re.compile(r"https?://[^\s/?#]", re.IGNORECASE),
+}
 _TEX_MARKS = re.compile(r"[$\\]")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 _ALIGNMENTS = {f"text-align:{side}" for side in ("left", "right", "center")}
@@ -197,7 +200,7 @@ def prose(text: str) -> str:
         text: Untrusted text, as it shall be read.
 
     Returns:
-        HTML text, each ``$`` and ``\`` in an empty-handed ``<span>``.
+        HTML text, each ``$`` and ``\`` in a ``<span>`` of its own.
     """
     return _TEX_MARKS.sub(r"<span>\g<0></span>", escape(text))
 
@@ -218,7 +221,7 @@ _INLINES: dict[str, Callable[[Token], str]] = {
 def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
     """Write a link's tags; a target that is not on the web is told in the title only."""
     title = str(token.attrs.get("title", ""))
-    if not _WEB.match(target):
+    if not _TARGETS[kind].match(target):
         told = escape(" ".join(filter(None, [target[:TITLE_LIMIT], title[:TITLE_LIMIT]])))
         return f'<span class="{kind}" title="{told}">', "</span>"
     titled = f' title="{escape(title[:TITLE_LIMIT])}"' if title else ""

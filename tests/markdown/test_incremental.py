@@ -68,6 +68,16 @@ def test_a_frame_for_every_character(split: int) -> None:
     assert last == render(SAMPLE)
 
 
+@given(text=markdown | repetitive)
+@settings(max_examples=100, deadline=None)
+def test_the_end_without_a_frame(text: str) -> None:
+    """A text that is only finished is rendered all the same."""
+    incremental = Incremental()
+    incremental.feed(text)
+    incremental.finish()
+    assert incremental.html == render(text)
+
+
 def test_every_single_cut() -> None:
     """A text cut in two, at any place, ends as the one-shot rendering."""
     whole = render(SAMPLE)

@@ -70,6 +70,7 @@ def test_no_image_loads() -> None:
     assert render("![a](data:image/png;base64,AAAA)") == (
         '<p><span class="mnb-image" title="data:image/png;base64,AAAA">a</span></p>'
     )
+    assert "<span" in render("![a](mailto:b@c.d)")
     assert "<span" in render("[![a](https://x.y/p.png)](https://x.y)")
 
 
