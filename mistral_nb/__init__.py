@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mistral_nb.portal import allow_nested_run, run
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
+    from mistral_nb.widgets.review import Review
 
 __version__ = "0.1.0"
 
@@ -40,9 +41,11 @@ __all__ = [
     "allow_nested_run",
     "connect",
     "errors",
+    "forget",
     "label",
     "process_batch",
     "resume",
+    "review",
     "run",
     "runs",
     "stream",
@@ -77,9 +80,24 @@ def process_batch(prompts: Iterable[Any], concurrency: int = 5, **options: Any) 
     return _session().process_batch(prompts, concurrency, **options)
 
 
-def resume(name: str, **options: Any) -> Run:
+def forget(name: str) -> None:
+    """Delete everything kept about a labelling run: see :meth:`mistral_nb.Session.forget`."""
+    _session().forget(name)
+
+
+def review(run: Run, column: str | None = None, **options: Any) -> Review:
+    """Review a run's labels row by row: see :meth:`mistral_nb.Session.review`."""
+    return _session().review(run, column, **options)
+
+
+def resume(name: str, df: pd.DataFrame | None = None, **options: Any) -> Run:
     """Go on with a labelling run: see :meth:`mistral_nb.Session.resume`."""
-    return _session().resume(name, **options)
+    return _session().resume(name, df, **options)
+
+
+def forget(name: str) -> None:
+    """Delete what is kept about a labelling run: see :meth:`mistral_nb.Session.forget`."""
+    _session().forget(name)
 
 
 def runs() -> pd.DataFrame:

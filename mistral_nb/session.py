@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.labelling import ListRun, Run
     from mistral_nb.replies import Usage
+    from mistral_nb.widgets.review import Review
 
 __all__ = ["Session", "connect", "default_session"]
 
@@ -129,11 +130,12 @@ class Session:
 
         return process_batch(self.connection, prompts, concurrency, **options)
 
-    def resume(self, name: str, *, show: bool | None = None) -> Run:
+    def resume(self, name: str, df: pd.DataFrame | None = None, *, show: bool | None = None) -> Run:
         """Go on with a run that a closed kernel or an interrupt left behind.
 
         Args:
             name: The run's name.
+            df: Its table; only needed if that holds Python objects no file can keep.
             show: As for :meth:`label`.
 
         Returns:
@@ -141,13 +143,59 @@ class Session:
         """
         from mistral_nb.labelling import resume
 
-        return self._shown(resume(self.connection, self.events, name), show)
+        return self._shown(resume(self.connection, self.events, name, df), show)
+
+    def forget(self, name: str) -> None:
+        """Delete what is kept about a labelling run: requests, answers, table and ledger.
+
+        Args:
+            name: The run's name.
+
+        Raises:
+            RunError: There is no such run, or it still goes on.
+        """
+        from mistral_nb.labelling import forget
+
+        forget(self.settings, name)
 
     def runs(self) -> pd.DataFrame:
         """Return all labelling runs of this home folder, the latest first."""
         from mistral_nb.labelling import list_runs
 
         return list_runs(self.settings)
+
+    def review(self, run: Run, column: str | None = None, **options: Any) -> Review:
+        """Accept, correct or skip a run's labels row by row, with the keyboard.
+
+        Decisions are saved as they are made; the same call goes on where it was.
+
+        Args:
+            run: A run; its end is waited for.
+            column: The result column to review; needed only where there are several.
+            **options: ``text``, ``labels``, ``gold``, ``others``, ``agreement``, ``where``,
+                ``context_columns``: see :func:`mistral_nb.widgets.review.review`.
+
+        Returns:
+            The review; ``review.table`` has the table with the decisions at any time.
+        """
+        from mistral_nb.labelling import reviews_file
+        from mistral_nb.widgets.review import review
+
+        store = reviews_file(self.settings, run.name)
+        return review(run.result(), label=run.one_column(column), store=store, **options)
+
+    def forget(self, name: str) -> None:
+        """Delete everything kept about a labelling run: requests, answers, table, ledger.
+
+        Args:
+            name: The run's name.
+
+        Raises:
+            RunError: There is no such run, or it is not over.
+        """
+        from mistral_nb.labelling import forget
+
+        forget(self.settings, name)
 
     def usage(self) -> pd.DataFrame:
         """Return tokens streamed in this session, one row a model."""
