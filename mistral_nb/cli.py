@@ -7,6 +7,7 @@ import dataclasses
 import importlib.util
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -185,18 +186,20 @@ def _finish(run: Run, out: Path) -> int:
     """Wait for a run, write its table, and say how it went."""
     from mistral_nb.tables import write_table
 
-    go_on = f"mistral-nb resume {run.name} --out {out}"
     try:
         while not run.done():
             time.sleep(0.05)
     except KeyboardInterrupt:
-        print(f"\nStopped waiting; the batch goes on. Go on here with: {go_on}", file=sys.stderr)
+        said = "Stopped before anything was sent."
+        if run.status != "preparing":
+            said = f"Stopped waiting; the batch goes on. {_way_on(run, out)}"
+        print(f"\n{said}", file=sys.stderr)
         return INTERRUPTED
     df = run.result()
     try:
         write_table(df, out)
     except StoreError as error:
-        raise StoreError(f"{error}\nNothing is lost. Go on with: {go_on}") from error
+        raise StoreError(f"{error}\nNothing is lost. {_way_on(run, out)}") from error
     failed = int(df["_error"].notna().sum())
     print(f"{len(df)} rows -> {out}", file=sys.stderr)
     if failed:
@@ -208,6 +211,10 @@ def _finish(run: Run, out: Path) -> int:
     return INCOMPLETE if failed else DONE
 
 
+def _way_on(run: Run, out: Path) -> str:
+    return f"Go on with: mistral-nb resume {shlex.quote(run.name)} --out {shlex.quote(str(out))}"
+
+
 def _run_table() -> pd.DataFrame:
     from mistral_nb.labelling import list_runs
     from mistral_nb.settings import resolve
@@ -217,7 +224,10 @@ def _run_table() -> pd.DataFrame:
 
 def _runs(_: argparse.Namespace) -> int:
     table = _run_table()
-    print("No runs yet." if table.empty else table.to_string(index=False))
+    for name in ("created", "updated"):
+        table[name] = table[name].dt.strftime("%Y-%m-%d %H:%M UTC")
+    costs = {"cost": "${:.4f}".format}
+    print("No runs yet." if table.empty else table.to_string(index=False, formatters=costs))
     return DONE
 
 

@@ -130,6 +130,21 @@ def test_a_server_that_refuses_rows(
     assert "5 of them have no result" in capsys.readouterr().err
 
 
+def test_a_result_that_cannot_be_written_is_not_lost(
+    tmp_path: Path, server: Simulator, capsys: pytest.CaptureFixture[str]
+):
+    """When the file cannot be written, the sentence says how to get it elsewhere, for nothing."""
+    table = tmp_path / "in.jsonl"
+    table.write_text('{"text": "a refund", "x": 1}\n{"text": "a parcel", "x": "one"}\n')
+    words = ["label", str(table), *PROMPT, "--name", "mixed"]
+    assert main([*words, "--out", str(tmp_path / "o.parquet")]) == 1
+    assert "Nothing is lost. Go on with: mistral-nb resume mixed" in capsys.readouterr().err
+    assert main(["resume", "mixed", "--out", str(tmp_path / "o.jsonl")]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "o.jsonl").read_text().splitlines()]
+    assert [row["x"] for row in rows] == [1, "one"]
+    assert server.stats()["batch_rows"] == 2
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
