@@ -1,6 +1,6 @@
 """Labelling data sets: prompts and schemas in, a ledger in the middle, columns out."""
 
-from mistral_nb.labelling.catalogue import forget, list_runs
+from mistral_nb.labelling.catalogue import forget, list_runs, reviews_file
 from mistral_nb.labelling.handle import Run
 from mistral_nb.labelling.lists import ListRun, Result, process_batch
 from mistral_nb.labelling.runs import resume, start_run
@@ -13,5 +13,6 @@ __all__ = [
     "list_runs",
     "process_batch",
     "resume",
+    "reviews_file",
     "start_run",
 ]

@@ -192,7 +192,8 @@ def error_text(error: Any) -> str:
         error = next((each for each in inner if each), orjson.dumps(error).decode())
     if isinstance(error, list):
         error = "; ".join(error_text(each) for each in error[:5])
-    return " ".join(str(error or "").split())[:500]
+    text = " ".join(str(error or "")[:5000].split())[:500]
+    return "".join(each for each in text if each.isprintable())  # it may reach a terminal
 
 
 def _text(content: Any) -> str | None:

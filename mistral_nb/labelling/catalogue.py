@@ -14,9 +14,11 @@ from mistral_nb.labelling.prices import cost
 from mistral_nb.labelling.totals import usage_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mistral_nb.settings import Settings
 
-__all__ = ["forget", "list_runs", "no_such_run"]
+__all__ = ["forget", "list_runs", "no_such_run", "reviews_file"]
 
 _COLUMNS = {
     "name": "string",
@@ -77,6 +79,12 @@ def forget(settings: Settings, name: str) -> None:
         folder.remove()
     finally:
         folder.unlock()
+
+
+def reviews_file(settings: Settings, name: str) -> Path:
+    """Return the file that keeps the decisions of a run's reviews."""
+    path: Path = RunFolder.of(settings.home, name).path / "reviews.sqlite3"
+    return path
 
 
 def no_such_run(folder: RunFolder, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from mistral_nb.labelling.batch import BatchEngine
 from mistral_nb.labelling.catalogue import no_such_run
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.frames import load_frame, require_kept, same_frame
+from mistral_nb.labelling.judging import Judged
 from mistral_nb.labelling.ledger import Ledger, RunRecord
 from mistral_nb.labelling.merge import merge
 from mistral_nb.labelling.plan import Plan, check_server, restore, server_of
@@ -24,7 +26,7 @@ from mistral_nb.labelling.prices import cost
 from mistral_nb.labelling.remote import Remote
 from mistral_nb.labelling.totals import summary, usage_of
 from mistral_nb.labelling.work import Options, Work
-from mistral_nb.portal import Handle
+from mistral_nb.portal import Handle, in_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -44,7 +46,7 @@ _following: dict[str, Run] = {}
 """The runs that this process follows, by folder; used on the portal's loop only."""
 
 
-class Run(Handle[pd.DataFrame]):
+class Run(Judged, Handle[pd.DataFrame]):
     """One labelling of one table; ``await`` it or call ``.result()`` for the labelled table.
 
     Leaving it (an interrupt, a closed kernel, ``stop()``) only detaches: batch jobs go on at
@@ -354,7 +356,8 @@ class Run(Handle[pd.DataFrame]):
         print(
             f"Stopped waiting. The run {self.name!r} goes on: wait again with run.result(), or "
             f"take it up later, in a new kernel too, with mnb.resume({self.name!r}). "
-            "To end its batch jobs: run.cancel()."
+            "To end its batch jobs: run.cancel().",
+            file=sys.stdout if in_kernel() else sys.stderr,  # a script's stdout may be a pipe
         )
         return False
 

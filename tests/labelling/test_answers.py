@@ -101,6 +101,7 @@ def test_error_texts_are_short_single_lines() -> None:
     assert error_text([{"msg": "a"}, "b"]) == "a; b"
     assert len(error_text("x" * 10_000)) == 500
     assert error_text({"odd": 1}) == '{"odd":1}'
+    assert error_text("red \x1b[31malert\x07") == "red [31malert"
 
 
 @pytest.mark.parametrize(

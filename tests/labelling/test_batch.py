@@ -231,7 +231,7 @@ def test_an_interrupt_only_detaches(
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         run.result(20)
-    assert "mnb.resume('x')" in capsys.readouterr().out
+    assert "mnb.resume('x')" in capsys.readouterr().err
     fast(simulator)
     assert whole(run.result(30))
     assert simulator.stats()["jobs_created"] == 1
