@@ -80,11 +80,6 @@ def process_batch(prompts: Iterable[Any], concurrency: int = 5, **options: Any) 
     return _session().process_batch(prompts, concurrency, **options)
 
 
-def forget(name: str) -> None:
-    """Delete everything kept about a labelling run: see :meth:`mistral_nb.Session.forget`."""
-    _session().forget(name)
-
-
 def review(run: Run, column: str | None = None, **options: Any) -> Review:
     """Review a run's labels row by row: see :meth:`mistral_nb.Session.review`."""
     return _session().review(run, column, **options)

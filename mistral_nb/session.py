@@ -182,20 +182,8 @@ class Session:
         from mistral_nb.widgets.review import review
 
         store = reviews_file(self.settings, run.name)
-        return review(run.result(), label=run.one_column(column), store=store, **options)
-
-    def forget(self, name: str) -> None:
-        """Delete everything kept about a labelling run: requests, answers, table, ledger.
-
-        Args:
-            name: The run's name.
-
-        Raises:
-            RunError: There is no such run, or it is not over.
-        """
-        from mistral_nb.labelling import forget
-
-        forget(self.settings, name)
+        table = run.result()
+        return review(table, label=run.one_column(column), store=store, **options)
 
     def usage(self) -> pd.DataFrame:
         """Return tokens streamed in this session, one row a model."""

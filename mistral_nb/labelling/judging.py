@@ -1,0 +1,103 @@
+"""What a run's labels are worth: its methods to evaluate, compare and plot them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mistral_nb.errors import InputError
+from mistral_nb.labelling.plan import restore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    import pandas as pd
+
+    from mistral_nb.labelling.ledger import Ledger
+    from mistral_nb.labelling.quality import Comparison, Evaluation
+
+__all__ = ["Judged"]
+
+
+class Judged:
+    """A run whose labels can be judged once it is done."""
+
+    if TYPE_CHECKING:  # what the run itself brings
+        name: property
+        cost: property
+        result: Callable[..., pd.DataFrame]
+        _ledger: Callable[[], AbstractContextManager[Ledger]]
+
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns that the run adds, without that of the errors."""
+        with self._ledger() as ledger:
+            _, names, _ = restore(ledger.run())
+        return list(names.names)
+
+    def evaluate(self, gold: Any, column: str | None = None) -> Evaluation:
+        """Compare the labels with known right ones; waits for the run to end.
+
+        Args:
+            gold: The right labels: name of a column of the table, a Series or a list.
+            column: The result column to judge; needed only where there are several.
+
+        Returns:
+            Accuracy, macro-F1, Cohen's kappa, a table per label and the confusion matrix.
+
+        Raises:
+            InputError: Gold does not fit the rows, or several columns leave a choice.
+        """
+        from mistral_nb.labelling.quality import evaluate
+
+        table = self.result()
+        return evaluate(table, gold, self.one_column(column))
+
+    def compare(self, other: Judged, column: str | None = None, gold: Any = None) -> Comparison:
+        """Compare the labels with those of another run of the same rows.
+
+        Args:
+            other: The other run, of another model or prompt.
+            column: The result column to compare, in both.
+            gold: Right labels, to say which run had more of them.
+
+        Returns:
+            Agreement, kappa and the rows that differ.
+
+        Raises:
+            InputError: The rows do not match, or several columns leave a choice.
+        """
+        from mistral_nb.labelling.quality import compare
+
+        ours, theirs = self.result(), other.result()
+        names = (self.name, other.name)
+        return compare(ours, theirs, self.one_column(column), gold, names=names)
+
+    def plot(self, column: str | None = None) -> Any:
+        """Draw how often each label was given, and what the run cost (needs matplotlib).
+
+        Args:
+            column: The result column to draw; needed only where there are several.
+
+        Returns:
+            A matplotlib Figure.
+        """
+        from mistral_nb.labelling.plots import plot_run
+
+        table = self.result()
+        cost = {self.name: self.cost}
+        return plot_run(table, self.one_column(column), cost=cost, title=self.name)
+
+    def one_column(self, column: str | None = None) -> str:
+        """Return the result column meant: the one named, or the only one.
+
+        Raises:
+            InputError: There are several and none was named, or there is none of that name.
+        """
+        columns = self.columns
+        if column is None and len(columns) == 1:
+            return columns[0]
+        if column not in columns:
+            said = "The run has several result columns" if column is None else f"No {column!r}"
+            raise InputError(f"{said}: choose with column= one of {', '.join(columns)}.")
+        return column
