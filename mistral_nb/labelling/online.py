@@ -3,6 +3,8 @@
 Workers pull from one iterator, so that 200,000 requests are never 200,000 tasks. A request
 in its backoff holds no place: there are more workers than places. Starts and outcomes are
 handed to ``commit`` in groups; a request is sent once the commit that names it has returned.
+A few requests are written down ahead while they wait for a place, so that a slow disk delays
+none; after a kill these are as uncertain as those under way.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Outgoing", "Sender", "Summary"]
 
 WORKERS_A_PLACE = 4
+AHEAD = 4
+"""One request for so many places is written down while it waits for its place."""
 LONGEST_BACKOFF = 30.0
 ABORT_GRACE = 30.0
 """Seconds that requests under way get to end when the run cannot go on: they are paid for."""
@@ -161,6 +165,7 @@ class Sender:
             concurrency, rpm=rpm, tpm=tpm, hold=lambda: connection.wait_until
         )
         self._journal: Journal[Outcome] = Journal(commit, on_error=self._abort)
+        self._ahead = asyncio.Semaphore(max(1, self._throttle.most // AHEAD))
         self._ending = asyncio.Event()
         self._error: Exception | None = None
         self._grace = 0.0
@@ -279,20 +284,13 @@ class Sender:
                 self._finish(trial, last, undone=not trial.discarded)
 
     async def _permitted(self, trial: _Trial) -> Permit:
-        """Wait until the request may start and is written down."""
-        while True:
-            permit = await self._throttle.acquire(len(trial.request.body))
-            try:
-                if not trial.begun:
-                    trial.begun = True
-                    await self._journal.begin(trial.request.custom_id)
-                if self._throttle.may_go():
-                    return permit
-            except BaseException:
-                self._throttle.give_back(permit)
-                raise
-            # The server asked for a pause while the intent was written.
-            self._throttle.give_back(permit)
+        """Wait until the request is written down and may start."""
+        if trial.begun:
+            return await self._throttle.acquire(len(trial.request.body))
+        async with self._ahead:
+            trial.begun = True
+            await self._journal.begin(trial.request.custom_id)
+            return await self._throttle.acquire(len(trial.request.body))
 
     async def _attempt(self, trial: _Trial, permit: Permit) -> Judgement:
         """Send the request once."""

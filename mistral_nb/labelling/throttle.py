@@ -217,10 +217,6 @@ class Throttle:
                     async with asyncio.timeout(None if math.isinf(seconds) else seconds):
                         await self._changed.wait()
 
-    def may_go(self) -> bool:
-        """Return whether a permit given a moment ago may still be used."""
-        return not self._paused and self._hold() <= time.monotonic()
-
     def release(self, permit: Permit, verdict: Verdict, tokens: int | None = None) -> None:
         """Give a permit back, and say how the request ended.
 

@@ -282,9 +282,7 @@ def test_a_pause_that_begins_while_waiting_holds_too() -> None:
         await asyncio.sleep(0.01)
         hold[0] = time.monotonic() + 0.2
         throttle.release(permit, "limited")
-        assert not throttle.may_go()
         assert (await waiting).at >= hold[0]
-        assert throttle.may_go()
 
     run(work())
 
