@@ -21,7 +21,7 @@ FINISHES = {
     "model_length": "Cut at the model's context length",
 }
 SHORTEST = 0.2
-"""Seconds of writing below which a speed says nothing."""
+"""Seconds below which a speed says nothing."""
 TITLES: tuple[tuple[type[Exception], str, bool], ...] = (
     (errors.StreamCut, "The reply was cut short", True),
     (errors.StreamStalled, "The server fell silent", True),
@@ -55,23 +55,15 @@ class Ending:
     may_retry: bool = False
 
 
-def ending_of(record: ChatComplete | ChatError, writing: float) -> Ending:
-    """Describe the last event of a reply.
-
-    Args:
-        record: That event.
-        writing: Seconds from the first chunk to the end, for the speed.
-
-    Returns:
-        What to show.
-    """
+def ending_of(record: ChatComplete | ChatError) -> Ending:
+    """Describe the last event of a reply."""
     if isinstance(record, ChatError):
         return _failure(record.error, record.partial)
     reply: Reply = record.reply
     state = {"stopped": "stopped", "length": "cut", "model_length": "cut"}
     finish = record.finish_reason
     words = FINISHES.get(finish, f"Ended: {finish}")
-    return Ending(state.get(finish, "done"), _footer(words, reply, writing))
+    return Ending(state.get(finish, "done"), _footer(words, reply))
 
 
 def _failure(error: Exception, partial: Reply) -> Ending:
@@ -80,19 +72,19 @@ def _failure(error: Exception, partial: Reply) -> Ending:
         if isinstance(error, kind):
             title, may_retry = words, retry
             break
-    footer = _footer("Incomplete" if partial.text else "No reply", partial, 0)
+    footer = _footer("Incomplete" if partial.text else "No reply", partial)
     reason = str(error)
     advice = ("Press Retry, or run the cell again.",) if may_retry else ()
     return Ending("error", footer, (title, reason, *advice), may_retry)
 
 
-def _footer(words: str, reply: Reply, writing: float) -> str:
+def _footer(words: str, reply: Reply) -> str:
     parts = [words, reply.model]
     usage = reply.usage
     if usage is not None:
         cached = f" ({usage.cached_tokens:,} cached)" if usage.cached_tokens else ""
         parts.append(f"{usage.prompt_tokens:,} tokens in{cached}, {usage.completion_tokens:,} out")
     parts.append(f"{reply.seconds:.1f} s")
-    if usage is not None and usage.completion_tokens and writing >= SHORTEST:
-        parts.append(f"{usage.completion_tokens / writing:,.0f} tokens/s")
+    if usage is not None and usage.completion_tokens and reply.seconds >= SHORTEST:
+        parts.append(f"{usage.completion_tokens / reply.seconds:,.0f} tokens/s")
     return " · ".join(part for part in parts if part)

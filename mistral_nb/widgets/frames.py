@@ -12,7 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError
-from mistral_nb.markdown import Incremental
+from mistral_nb.markdown import Incremental, render
 from mistral_nb.widgets.endings import ending_of
 
 if TYPE_CHECKING:
@@ -73,6 +73,12 @@ class _Area:
     def html(self) -> str:
         return "".join(self.blocks)
 
+    @property
+    def static_html(self) -> str:
+        if "<math" not in self.html:
+            return self.html
+        return render(self._markdown.text, math="tex")
+
 
 class Call:
     """A tool call as far as it has come."""
@@ -109,18 +115,17 @@ class Screen:
         self._answer = _Area()
         self._thinking = _Area()
         self._news: Frame = {}
-        self._first_chunk: float | None = None
         self._first_thought: float | None = None
 
     @property
     def html(self) -> str:
-        """The answer as sanitised HTML, as of the last frame."""
-        return self._answer.html
+        """The answer as sanitised HTML for a notebook file, with math as TeX."""
+        return self._answer.static_html
 
     @property
     def thinking_html(self) -> str:
-        """The thinking as sanitised HTML, as of the last frame."""
-        return self._thinking.html
+        """The thinking, likewise."""
+        return self._thinking.static_html
 
     def take(self, records: Iterable[Record]) -> None:
         """Take in events of the reply, in order."""
@@ -132,7 +137,6 @@ class Screen:
 
     def _take_chunk(self, chunk: ChatChunk) -> None:
         now = time.monotonic()
-        self._first_chunk = self._first_chunk or now
         if chunk.kind == "thinking":
             self._first_thought = self._first_thought or now
             self._thinking.feed(chunk.content)
@@ -170,9 +174,8 @@ class Screen:
             self._answer.feed(str(self.references.index(source) + 1).translate(RAISED))
 
     def _end(self, record: ChatComplete | ChatError) -> None:
-        now = time.monotonic()
-        self._thinking_over(now)
-        self.ending = ending_of(record, now - (self._first_chunk or now))
+        self._thinking_over(time.monotonic())
+        self.ending = ending_of(record)
         self._news["e"] = {}
 
     def frame(self) -> Frame | None:
@@ -210,7 +213,7 @@ class Screen:
     def _end_frame(self) -> Frame:
         assert self.ending is not None
         end: Frame = {"s": self.ending.state, "f": self.ending.footer}
-        end["k"] = checksum(self.html + self.thinking_html)
+        end["k"] = checksum(self._answer.html + self._thinking.html)
         if self.ending.panel:
             end["x"] = self.ending.panel
             end["r"] = int(self.ending.may_retry)

@@ -2,21 +2,24 @@
 
 It needs no script, no style sheet and no kernel, so JupyterLab (trusted or not), nbconvert,
 GitHub and other viewers show it. Inline styles use JupyterLab's colours with fall-backs;
-where styles are stripped the plain elements still read well.
+where styles are stripped the plain elements still read well. Math is TeX: the sanitisers of
+those viewers throw MathML away, and the text of what is left would not say `x^2` but `x2`.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 import orjson
+
+from mistral_nb.markdown import escape, prose
 
 if TYPE_CHECKING:
     from mistral_nb.widgets.frames import Call, Screen
 
 __all__ = ["bundle", "to_html", "to_text"]
 
+BODY = '<div class="jp-RenderedHTMLCommon" style="padding-right:0">{}</div>'
 QUIET = "color:var(--jp-ui-font-color2,#6b6b6b)"
 FOLDED = "border-left:2px solid var(--jp-border-color2,#e0e0e0);padding-left:0.9em"
 ALARM = "border-left:3px solid var(--jp-error-color1,#d32f2f);padding-left:0.9em"
@@ -41,7 +44,8 @@ def bundle(screen: Screen, source: str) -> dict[str, str]:
 
 def to_html(screen: Screen) -> str:
     """Return the reply as HTML; model text in it is sanitised or escaped."""
-    parts = [_thinking(screen), screen.html, *map(_call, screen.calls), _references(screen)]
+    answer = BODY.format(screen.html) if screen.html else ""
+    parts = [_thinking(screen), answer, *map(_call, screen.calls), _references(screen)]
     return "".join([*parts, _ending(screen)])
 
 
@@ -77,7 +81,7 @@ def _call(call: Call) -> str:
 def _references(screen: Screen) -> str:
     if not screen.references:
         return ""
-    items = "".join(f"<li>{escape(source)}</li>" for source in screen.references)
+    items = "".join(f"<li>{prose(source)}</li>" for source in screen.references)
     return f'<ol style="{QUIET}">{items}</ol>'
 
 
@@ -88,8 +92,8 @@ def _ending(screen: Screen) -> str:
     panel = ""
     if ending.panel:
         title, *lines = ending.panel
-        texts = "".join(f"<br>{escape(line)}" for line in lines)
+        texts = "".join(f"<br>{prose(line)}" for line in lines)
         panel = (
-            f'<p style="{ALARM}"><strong style="{ALARM_TITLE}">{escape(title)}</strong>{texts}</p>'
+            f'<p style="{ALARM}"><strong style="{ALARM_TITLE}">{prose(title)}</strong>{texts}</p>'
         )
-    return f'{panel}<p style="{QUIET}"><small>{escape(ending.footer)}</small></p>'
+    return f'{panel}<p style="{QUIET}"><small>{prose(ending.footer)}</small></p>'

@@ -73,7 +73,7 @@ class StreamView:
         self._keep = not settle
         self._channel = Channel(self._on_message) if front_end_may_show_widgets() else None
         self._live = self._channel is not None
-        self._mounted = 0
+        self._pages: set[object] = set()
         self._next_frame = 0.0
         self._shown_length = 0
         self._shown_in: set[object] = set()
@@ -161,8 +161,10 @@ class StreamView:
         clock = asyncio.get_running_loop().time
         begun = clock()
         if self._live and self._channel is not None:
-            if self._mounted and (frame := self._screen.frame()) is not None:
-                self._channel.send(frame)
+            frame = self._screen.frame()
+            if frame is None:
+                return
+            self._channel.send(frame)
         elif (length := len(self.handle.text)) > GROWTH * self._shown_length:
             self._shown_length = length
             self._screen.frame()
@@ -176,7 +178,7 @@ class StreamView:
         assert ending is not None
         if not self._live or not (self._keep or ending.may_retry):
             self._settle()
-        elif self._mounted and not self._keep:
+        elif self._pages and not self._keep:
             self._timer = asyncio.get_running_loop().call_later(RETRY_LIMIT, self._settle)
 
     def _settle(self) -> None:
@@ -192,12 +194,12 @@ class StreamView:
         A model that is closed while the browser still builds it logs an error there. And a
         page that was loaded after the cell ran does not know the display id: its view stays.
         """
-        if self._channel is not None and self._mounted == 1:
+        if self._channel is not None and len(self._pages) == 1:
             self._channel.close()
 
     def _give_up_waiting(self) -> None:
         """Without a front end's sign of life, go on with static output."""
-        if self._mounted or not self._live:
+        if self._pages or not self._live:
             return
         if self._screen.ending is not None:
             self._settle()
@@ -216,15 +218,18 @@ class StreamView:
                 self._retrying = True
                 self._portal.call_soon(self._try_again, self.handle.retry())
         elif action in {"ready", "resync", "copy"}:
-            self._portal.call_soon(self._answer, action)
+            self._portal.call_soon(self._answer, message)
 
-    def _answer(self, action: str) -> None:
+    def _answer(self, message: dict[str, Any]) -> None:
         assert self._channel is not None
-        if action == "copy":
+        if message["a"] == "copy":
             self._channel.send({"copy": self.handle.text})
             return
-        if action == "ready":
-            self._mounted += 1
+        page = message.get("p")
+        if page is not None:
+            if page in self._pages:
+                return
+            self._pages.add(page)
             if not self._live:
                 self._free()
             elif self._screen.ending is not None:

@@ -214,7 +214,7 @@ class LabPage:
 
     def _on_page_error(self, error: Error) -> None:
         if not _is_labs_own(str(error)):
-            self.problems.append(f"page error: {error}")
+            self.problems.append(f"page error: {error.stack or error}")
 
     def _on_request(self, request: Request) -> None:
         if not is_local(request.url):
@@ -264,6 +264,19 @@ class LabPage:
             path,
         )
         self.wait_idle()
+
+    def reopen(self) -> None:
+        """Close the notebook and open its file again, with no kernel."""
+        self.page.evaluate(
+            """async path => {
+                const {commands, shell} = window.jupyterapp;
+                for (const widget of [...shell.widgets("main")]) widget.close();
+                const kernelPreference = {shouldStart: false, autoStartDefault: false};
+                await commands.execute("docmanager:open", {path, options: {}, kernelPreference});
+            }""",
+            self.path,
+        )
+        self.notebook.wait_for()
 
     def wait_idle(self) -> None:
         """Wait until the open notebook's kernel is ready and idle."""
@@ -375,8 +388,8 @@ def launch(playwright: Any) -> Browser:
 
 
 def _is_labs_own(text: str) -> bool:
-    """Return True for what JupyterLab itself says when a notebook closes quickly."""
-    return "before replies were done" in text
+    """Return True for what JupyterLab says without us, when a notebook or kernel goes away."""
+    return "before replies were done" in text or "null (reading 'kernel')" in text
 
 
 def _free_port() -> int:

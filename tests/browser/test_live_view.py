@@ -103,7 +103,9 @@ def test_end_shows_usage_and_speed(lab: LabPage, scripted: ScriptedServer) -> No
     lab.open("usage", [f"{ASK}\nawait session.stream('x', model='usage', settle=False)"])
     lab.run(0)
     view = lab.view(0)
-    view.get_by_text(re.compile(r"usage · 7 tokens in, 20 out · \d+\.\d s · \d+ tokens/s")).wait_for()
+    view.get_by_text(
+        re.compile(r"usage · 7 tokens in, 20 out · \d+\.\d s · \d+ tokens/s")
+    ).wait_for()
     assert view.get_by_role("log").get_attribute("aria-busy") == "false"
     assert view.get_by_role("button", name="Stop").count() == 0
 

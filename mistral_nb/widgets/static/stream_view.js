@@ -101,54 +101,35 @@ class Blocks {
   }
 }
 
-// Keeps the view's end in sight while it grows, until the reader scrolls up or types elsewhere.
-class Follower {
-  constructor(el, signal) {
-    this.el = el;
-    this.held = false;
-    this.scroller = null;
-    this.top = 0;
-    document.addEventListener(
-      "keydown",
-      (event) => {
-        if (event.key.length === 1 && !el.contains(event.target)) this.held = true;
-      },
-      { signal, capture: true },
-    );
-    this.signal = signal;
-  }
-
-  find() {
-    for (let node = this.el.parentElement; node && !this.scroller; node = node.parentElement) {
-      const scrolls = /auto|scroll/.test(getComputedStyle(node).overflowY);
-      if (scrolls && node.scrollHeight > node.clientHeight + 1) this.scroller = node;
-    }
-    if (!this.scroller) return;
-    this.top = this.scroller.scrollTop;
-    const onScroll = () => {
-      const { scrollTop } = this.scroller;
-      if (scrollTop < this.top - 2) this.held = true;
-      else if (scrollTop > this.top && this.below() <= 8) this.held = false;
-      this.top = scrollTop;
-    };
-    this.scroller.addEventListener("scroll", onScroll, { passive: true, signal: this.signal });
-  }
-
-  // Pixels of the view below the visible part.
-  below() {
-    const limit = this.scroller?.getBoundingClientRect().bottom ?? innerHeight;
-    return this.el.getBoundingClientRect().bottom - limit;
-  }
-
-  around(change) {
-    const inSight = this.el.isConnected && this.below() <= 8;
-    change();
-    if (!inSight || this.held) return;
-    if (!this.scroller) this.find();
-    const below = this.below();
-    if (this.scroller && below > 0) this.top = this.scroller.scrollTop += below;
-  }
-}
+// Keeps the view's end in sight while it grows, until the reader scrolls up or types elsewhere;
+// it goes on when the reader comes back to the end. `bar` is the view's last line.
+const follow = (root, bar, signal) => {
+  let inSight = false;
+  let held = false;
+  const watch = new IntersectionObserver((entries) => {
+    const now = entries.at(-1).isIntersecting;
+    if (now && !inSight) held = false;
+    inSight = now;
+  });
+  watch.observe(bar);
+  signal.addEventListener("abort", () => watch.disconnect());
+  const hold = (event) => {
+    const notebook = event.target.closest?.(".jp-Notebook");
+    if (!notebook || notebook.contains(root)) held = true;
+  };
+  const listen = (type, leaves) => {
+    const options = { signal, capture: true, passive: true };
+    document.addEventListener(type, (event) => leaves(event) && hold(event), options);
+  };
+  listen("wheel", (event) => event.deltaY < 0);
+  listen("touchmove", () => true);
+  listen("pointerdown", (event) => event.offsetX >= event.target.clientWidth); // a scrollbar
+  const away = ["PageUp", "Home", "ArrowUp"];
+  listen("keydown", ({ key, target }) =>
+    root.contains(target) ? away.includes(key) : away.includes(key) || key.length === 1,
+  );
+  return () => inSight && !held && bar.scrollIntoView({ block: "nearest" });
+};
 
 const blank = () => ({ n: 0, model: "", text: [], think: [], calls: [], refs: [] });
 
@@ -251,7 +232,7 @@ const build = (el, send, signal) => {
 
   const text = new Blocks(body);
   const thoughts = new Blocks(thinkBody);
-  const follower = new Follower(root, signal);
+  const keepInSight = follow(root, bar, signal);
   let cards = [];
   const setText = (node, value) => {
     if (node.textContent !== value) node.textContent = value;
@@ -315,7 +296,10 @@ const build = (el, send, signal) => {
     if (focused?.hidden) root.focus({ preventScroll: true });
   };
   return {
-    update: (state) => follower.around(() => show(state)),
+    update: (state) => {
+      show(state);
+      keepInSight();
+    },
     tick: (state) => !think.hidden && setText(thinkLabel, thinkingFor(state)),
   };
 };
@@ -325,6 +309,7 @@ export default () => {
   let state = blank();
   const views = new Set();
   let scheduled = false;
+  let greeted = false;
   let asked = 0;
   let copying = null;
 
@@ -365,6 +350,7 @@ export default () => {
       return;
     }
     if (frame.w) {
+      greeted = true;
       if (frame.n < state.n) return;
       state = blank();
       asked = 0;
@@ -383,7 +369,14 @@ export default () => {
     // Messages sent before a view exists must not be missed, so listening starts here.
     initialize({ model }) {
       model.on("msg:custom", (frame) => take(model, frame));
-      post(model, { a: "ready" });
+      // The first message of a page may go to the main shell, and wait there for a busy cell.
+      const page = Math.random().toString(36).slice(2);
+      const greet = (pause) => {
+        if (greeted || pause > 1000) return;
+        post(model, { a: "ready", p: page });
+        setTimeout(greet, pause, 2 * pause);
+      };
+      greet(200);
     },
 
     render({ model, el }) {
