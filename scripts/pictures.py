@@ -37,13 +37,19 @@ labelled = await mnb.label(
     tickets, "Which topic? {text}", labels=topics, name="tickets"
 )
 %%
-labelled[["text", "category", "label"]].head(8)
+labelled.loc[73:80, ["text", "category", "label"]]
 """
 OPEN_BESIDE = """async path => {
-    const app = window.jupyterapp;
-    await app.commands.execute("docmanager:open", {path, options: {mode: "split-right"}});
+    const {commands, serviceManager: {sessions}} = window.jupyterapp;
+    while (![...sessions.running()].some(each => each.path === path)) {
+        await sessions.refreshRunning();
+    }
+    const panel = await commands.execute(
+        "docmanager:open", {path, options: {mode: "split-right"}}
+    );
+    await panel.sessionContext.ready;
 }"""
-RUN_ALL = "() => window.jupyterapp.commands.execute('notebook:run-all-cells')"
+RUN_ALL = "() => void window.jupyterapp.commands.execute('notebook:run-all-cells')"
 PATIENCE = 90_000
 """Longest wait for a kernel, in milliseconds."""
 QUIET = """() => {
@@ -57,12 +63,13 @@ def take(server: LabServer, page: LabPage) -> None:
     """Arrange both notebooks, run the right one, and shoot while the left one streams."""
     shutil.copy(ROOT / "data" / "support_tickets.csv", server.root)
     beside = server.write("label", _cells(LABEL))
+    session = {"path": beside, "name": beside, "type": "notebook"}
+    server.api("POST", "sessions", {**session, "kernel": {"name": "python3"}})
     page.open("stream", _cells(STREAM))
     page.page.evaluate(QUIET)
     page.page.evaluate(OPEN_BESIDE, beside)
     panels = page.page.locator(".jp-NotebookPanel")
     left, right = panels.filter(has_text="session.stream"), panels.filter(has_text="mnb.label")
-    right.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").wait_for()
     page.page.evaluate(RUN_ALL)
     right.locator(".jp-OutputArea-output table").wait_for(timeout=PATIENCE)
     left.locator(".cm-content").first.click()
