@@ -1,0 +1,57 @@
+"""The cell magic in a real JupyterLab: it streams, stops, keeps its reply and shows tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.browser.lab import ASK, WIDGET_MIME
+
+if TYPE_CHECKING:
+    from tests.browser.lab import LabPage
+    from tests.browser.scripted import ScriptedServer
+
+LOAD = f"{ASK}\n%load_ext mistral_nb"
+
+
+def test_a_magic_cell_streams_and_settles(lab: LabPage, scripted: ScriptedServer) -> None:
+    """The reply shows below the cell, is kept under its name, and is shown once."""
+    scripted.add("magic", ["**Bold** ", "words."])
+    lab.open("magic", [LOAD, "%%mistral -m magic -o answer\nSay something", "print(answer.text)"])
+    for cell in range(3):
+        lab.run(cell)
+    assert lab.output(1).locator("strong").inner_text() == "Bold"
+    assert lab.output(2).inner_text().strip() == "**Bold** words."
+    (output,) = lab.outputs(1)
+    assert WIDGET_MIME not in output["data"]
+    assert output["data"]["text/plain"] == "**Bold** words."
+
+
+def test_stop_in_a_magic_cell(lab: LabPage, scripted: ScriptedServer) -> None:
+    """Stop ends the cell that waits for its reply, and the partial reply is kept."""
+    script = scripted.add("magic-stop", ["Half. "], hold=True)
+    lab.open(
+        "magic-stop",
+        [LOAD, "%%mistral -m magic-stop -o answer\nSay much", "print(answer.finish_reason)"],
+    )
+    lab.run(0)
+    lab.start(1)
+    lab.view(1).get_by_text("Half.").wait_for()
+    lab.view(1).get_by_role("button", name="Stop").click()
+    lab.eventually(lambda: script.closed_at, "the server sees the connection close")
+    lab.wait_done(1)
+    lab.run(2)
+    assert lab.output(2).inner_text().strip() == "stopped"
+
+
+def test_help_and_tables_show(lab: LabPage, scripted: ScriptedServer) -> None:
+    """`%mistral usage` shows a table, and a wrong name is one line of advice."""
+    scripted.add("magic-table", ["x"])
+    lab.open(
+        "magic-table",
+        [LOAD, "%%mistral -m magic-table\nhi", "%mistral usage", "%mistral nonsense"],
+    )
+    for cell in range(4):
+        lab.run(cell)
+    assert "magic-table" in lab.output(2).inner_text()
+    assert "models, runs, simulator, usage" in lab.output(3).inner_text()
+    lab.problems.clear()
