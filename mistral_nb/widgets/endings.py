@@ -45,7 +45,7 @@ class Ending:
     Attributes:
         state: ``"done"``, ``"stopped"``, ``"cut"`` (by a limit) or ``"error"``.
         footer: One quiet line: tokens, seconds, speed.
-        panel: For an error its title, reason and what to do; else empty.
+        panel: For an error its title and reason; else empty.
         may_retry: True if sending the same request again may help.
     """
 
@@ -73,9 +73,7 @@ def _failure(error: Exception, partial: Reply) -> Ending:
             title, may_retry = words, retry
             break
     footer = _footer("Incomplete" if partial.text else "No reply", partial)
-    reason = str(error)
-    advice = ("Press Retry, or run the cell again.",) if may_retry else ()
-    return Ending("error", footer, (title, reason, *advice), may_retry)
+    return Ending("error", footer, (title, str(error)), may_retry)
 
 
 def _footer(words: str, reply: Reply) -> str:

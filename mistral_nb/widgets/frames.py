@@ -215,7 +215,8 @@ class Screen:
         end: Frame = {"s": self.ending.state, "f": self.ending.footer}
         end["k"] = checksum(self._answer.html + self._thinking.html)
         if self.ending.panel:
-            end["x"] = self.ending.panel
+            advice = ["Press Retry, or run the cell again."] * self.ending.may_retry
+            end["x"] = [*self.ending.panel, *advice]
             end["r"] = int(self.ending.may_retry)
         return end
 

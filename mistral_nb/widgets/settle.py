@@ -92,6 +92,7 @@ def _ending(screen: Screen) -> str:
     panel = ""
     if ending.panel:
         title, *lines = ending.panel
+        lines += ["Run the cell again."] * ending.may_retry
         texts = "".join(f"<br>{prose(line)}" for line in lines)
         panel = (
             f'<p style="{ALARM}"><strong style="{ALARM_TITLE}">{prose(title)}</strong>{texts}</p>'

@@ -23,11 +23,9 @@ def print_reply(handle: StreamHandle) -> None:
     Args:
         handle: The reply.
     """
-    # A thread of its own, since a pipe that nobody reads must not hold up the loop. It is no
-    # daemon: a script that does not wait for its reply still prints it.
-    printer = threading.Thread(
-        target=_print_all, args=(handle.events(), sys.stdout), name="print a reply"
-    )
+    # A thread of its own, since a pipe that nobody reads must not hold up the loop.
+    arguments = (handle.events(), sys.stdout)
+    printer = threading.Thread(target=_print_all, args=arguments, daemon=True)
     printer.start()
     handle.finish_with(lambda: anyio.to_thread.run_sync(printer.join, abandon_on_cancel=True))
 
@@ -48,7 +46,7 @@ def _print_all(events: EventStream, out: TextIO) -> None:
                     out.write(event.content)
                 out.flush()
             elif isinstance(event, ChatComplete | ChatError):
-                ending = ending_of(event, 0)
+                ending = ending_of(event)
                 words = " ".join(ending.panel) or ending.footer
                 end = "" if ending.state == "done" else f"\n[{words}]"
                 newline = "" if before.endswith("\n") and not end else "\n"
