@@ -22,6 +22,7 @@ _SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 
 _PLACES = frozenset({"city", "location", "place", "town", "country", "name", "person", "author"})
 _WHOLE = frozenset({"query", "question", "text", "expression", "prompt", "input", "search"})
+_NOT_WORDS = frozenset({"format", "anyOf", "oneOf", "const", "properties"})
 _FORMATS = {
     "date": "2026-01-15",
     "date-time": "2026-01-15T09:30:00Z",
@@ -78,6 +79,11 @@ class _Filler:
             return self._number(schema, name, whole=kind == "integer")
         return None if kind == "null" else self._string(schema, name)
 
+    def _kind(self, schema: Any) -> str:
+        """Return the type a schema names; nothing if it names none, or several."""
+        kind = self._resolved(schema).get("type")
+        return kind if isinstance(kind, str) else ""
+
     def _resolved(self, schema: Any) -> dict[str, Any]:
         seen = 0
         while isinstance(schema, dict) and ("$ref" in schema or "allOf" in schema):
@@ -117,18 +123,17 @@ class _Filler:
         return words[best(words, self.text, (self.seed, name))[0]]
 
     def _one_of(self, options: list[Any], name: str, depth: int) -> Any:
-        real = [o for o in options if self._resolved(o).get("type") != "null"]
+        real = [o for o in options if self._kind(o) != "null"]
         if not real:
             return None
         if len(real) < len(options) and (depth >= DEPTH or not self._evidence(real[0], name)):
             return None
-        simple = [o for o in real if self._resolved(o).get("type") not in {"object", "array"}]
+        simple = [o for o in real if self._kind(o) not in {"object", "array"}]
         return self.value((simple or real)[0] if depth >= DEPTH else real[0], name, depth + 1)
 
     def _evidence(self, schema: Any, name: str) -> bool:
         """Say whether the text offers something for an optional value."""
-        schema = self._resolved(schema)
-        kind = schema.get("type")
+        schema, kind = self._resolved(schema), self._kind(schema)
         if schema.get("enum"):
             values = [str(v) for v in schema["enum"]]
             return max(score for score, _ in ranked(values, self.text)) > 0
@@ -157,13 +162,14 @@ class _Filler:
             return self._several(items["enum"], least, most, unique=bool(schema.get("uniqueItems")))
         if depth >= DEPTH and not least:
             return []
-        if items.get("type", "string") == "string" and not items.get("format"):
+        if self._kind(items) in {"", "string"} and not items.keys() & _NOT_WORDS:
             found = self._keywords(items, max(least, min(most, 3)))
         else:
             found = [self.value(items, name, depth + 1)]
         while len(found) < least:
             extra = self.value(items, f"{name} {len(found)}", depth + 1)
-            found.append(f"{extra} {len(found)}" if isinstance(extra, str) else extra)
+            alike = schema.get("uniqueItems") and extra in found and isinstance(extra, str)
+            found.append(f"{extra} {len(found)}" if alike else extra)
         return found[:most]
 
     def _several(self, values: list[Any], least: int, most: int, *, unique: bool) -> list[Any]:
