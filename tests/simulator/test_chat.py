@@ -97,7 +97,7 @@ def test_thinking_comes_before_the_text(api: Api) -> None:
 
 
 def test_reasoning_effort_turns_thinking_on_and_off(api: Api) -> None:
-    """ "none" silences a reasoning model, "high" makes another one think."""
+    """Effort "none" silences a reasoning model, "high" makes another one think."""
     off = api.chat("2+2?", model="magistral-small-latest", reasoning_effort="none").json()
     on = api.chat("2+2?", reasoning_effort="high").json()
     assert isinstance(off["choices"][0]["message"]["content"], str)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from datetime import date  # noqa: TC003 - pydantic needs it at run time
+from typing import Annotated, Any, Literal
 
 import jsonschema
 import pytest
@@ -12,9 +13,6 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from mistral_nb.simulator.filling import fill
-
-if TYPE_CHECKING:
-    from datetime import date
 
 TEXT = (
     'My name is Ada Lovelace, I paid 42.50 euros on 2026-03-04 for "two tickets" to Paris. '

@@ -36,7 +36,7 @@ def test_a_mood_is_told_by_its_signs() -> None:
 
 
 def test_a_rare_word_weighs_more_than_one_that_many_choices_share() -> None:
-    """ "card" in every label says nothing, "pin" in one says all."""
+    """The word "card" in every label says nothing, "pin" in one says all."""
     scores = {n: s for s, n in ranked(["card_pin", "card_fee", "card_limit"], "card pin")}
     assert scores[0] > scores[1] == scores[2]
 
