@@ -98,7 +98,12 @@ def _add_label_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--column", metavar="NAME", help="name of the result's column")
     sub.add_argument("--model", help="model that labels; else MISTRAL_MODEL, else the default")
     sub.add_argument("--name", help="name of the run, to find it again")
-    sub.add_argument("--mode", choices=["batch", "online"], default="batch", help="default: batch")
+    sub.add_argument(
+        "--mode",
+        choices=["batch", "online", "auto"],
+        default="batch",
+        help="batch (default): half the price; online: at once; auto: online up to 200 rows",
+    )
     sub.add_argument("--concurrency", type=int, metavar="N", help="requests at once, mode online")
     _add_out(sub)
 
@@ -192,7 +197,7 @@ def _finish(run: Run, out: Path) -> int:
     except KeyboardInterrupt:
         said = "Stopped before anything was sent."
         if run.status != "preparing":
-            said = f"Stopped waiting; the batch goes on. {_way_on(run, out)}"
+            said = f"Stopped waiting; batch jobs go on at the server. {_way_on(run, out)}"
         print(f"\n{said}", file=sys.stderr)
         return INTERRUPTED
     df = run.result()

@@ -157,8 +157,8 @@ def test_a_result_that_cannot_be_written_is_not_lost(
         ("label {tmp}/in.csv --prompt {{text}} --labels , --out {tmp}/o.csv", "labels"),
         ("label {tmp}/in.csv --prompt {{text}} --schema {tmp}/in.csv --out {tmp}/o.csv", "schema"),
         (
-            "label {tmp}/in.csv --prompt {{text}} --mode online --out {tmp}/o.csv",
-            "not possible (yet)",
+            "label {tmp}/in.csv --prompt {{text}} --concurrency 4 --out {tmp}/o.csv",
+            "is for mode='online'",
         ),
         ("label {tmp}/in.csv --out {tmp}/o.csv", "--prompt"),
         ("resume never-started --out {tmp}/o.csv", "never-started"),

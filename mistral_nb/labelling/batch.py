@@ -203,7 +203,7 @@ class BatchEngine:
 
     def _repeat(self) -> bool:
         """Write what is worth another try to new shards; False if there is nothing."""
-        rows = self._ledger.to_repeat(self._work.options.retries)
+        rows = self._ledger.to_repeat(self._work.options.retries or 0)
         if not rows:
             return False
         shards = self._ledger.shards()

@@ -21,11 +21,12 @@ from mistral_nb.labelling.frames import load_frame, require_kept, same_frame
 from mistral_nb.labelling.judging import Judged
 from mistral_nb.labelling.ledger import Ledger, RunRecord
 from mistral_nb.labelling.merge import merge
+from mistral_nb.labelling.online_runs import OnlineEngine
 from mistral_nb.labelling.plan import Plan, check_server, restore, server_of
 from mistral_nb.labelling.prices import cost
 from mistral_nb.labelling.remote import Remote
 from mistral_nb.labelling.totals import summary, usage_of
-from mistral_nb.labelling.work import Options, Work
+from mistral_nb.labelling.work import Engine, Options, Work
 from mistral_nb.portal import Handle, in_kernel
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ __all__ = ["Run"]
 
 VIEW_LIMIT = 2.0
 """Seconds that views may take for their last look."""
-ENGINES = {"batch": BatchEngine}
+ENGINES: dict[str, Callable[[Work], Engine]] = {"batch": BatchEngine, "online": OnlineEngine}
 _following: dict[str, Run] = {}
 """The runs that this process follows, by folder; used on the portal's loop only."""
 
@@ -50,7 +51,7 @@ class Run(Judged, Handle[pd.DataFrame]):
     """One labelling of one table; ``await`` it or call ``.result()`` for the labelled table.
 
     Leaving it (an interrupt, a closed kernel, ``stop()``) only detaches: batch jobs go on at
-    the server and ``mnb.resume(name)`` goes on here. Only :meth:`cancel` cancels them.
+    the server and ``mnb.resume(name)`` goes on here. Only :meth:`cancel` ends a run.
 
     Args:
         connection: The server.
@@ -74,6 +75,7 @@ class Run(Judged, Handle[pd.DataFrame]):
         self._name = name
         self._df = df
         self._model = plan.recipe.model if plan else ""
+        self._mode = plan.mode if plan else "batch"
         self._status = "preparing"
         self._message = ""
         total = 0 if plan is None else len(plan.df)
@@ -137,18 +139,23 @@ class Run(Judged, Handle[pd.DataFrame]):
 
     @property
     def report(self) -> pd.DataFrame:
-        """What was odd in the answers: duplicate, unknown, missing or unreadable ones."""
+        """What was odd: duplicate, unknown, missing or unreadable answers, uncertain requests."""
         with self._ledger() as ledger:
             rows = [tuple(each) for each in ledger.findings()]
         return pd.DataFrame(rows, columns=["shard", "kind", "custom_id", "detail"])
 
     def stop(self) -> None:
-        """Stop following the run; its batch jobs go on. See :meth:`cancel` to end those."""
+        """Stop following the run; its batch jobs go on, online nothing more is sent.
+
+        ``mnb.resume(name)`` goes on; :meth:`cancel` ends a run.
+        """
         if self._future.cancel():
             self._status = "detached"
 
     def cancel(self) -> None:
-        """Cancel the run's batch jobs; what they answered until then is kept and billed.
+        """Cancel the run: its batch jobs, or what was not sent yet.
+
+        What was answered until then is kept and billed.
 
         The run then ends soon: its result has the answers so far.
 
@@ -248,8 +255,10 @@ class Run(Judged, Handle[pd.DataFrame]):
         schema, names, options = restore(record)
         if self._plan is not None:
             schema, names, options = self._plan.schema, self._plan.names, self._plan.options
+        self._mode = record.mode
+        note = self._plan.note(record) if self._plan is not None else ""
         await self._recount(ledger)
-        self._tell([], "")
+        self._tell([], note)
         self._start()
         if record.status not in {"done", "cancelled"}:
             self._status = "running"
@@ -263,7 +272,8 @@ class Run(Judged, Handle[pd.DataFrame]):
             df = await _thread(load_frame, folder.input)
         merged = await _thread(merge, df, ledger.results(), schema, names)
         self._status = record.status
-        return self._complete(merged, await _thread(summary, ledger, record))
+        said = await _thread(summary, ledger, record)
+        return self._complete(merged, f"{note} {said}".strip())
 
     async def _send(
         self,
@@ -356,7 +366,7 @@ class Run(Judged, Handle[pd.DataFrame]):
         print(
             f"Stopped waiting. The run {self.name!r} goes on: wait again with run.result(), or "
             f"take it up later, in a new kernel too, with mnb.resume({self.name!r}). "
-            "To end its batch jobs: run.cancel().",
+            "To end it: run.cancel().",
             file=sys.stdout if in_kernel() else sys.stderr,  # a script's stdout may be a pipe
         )
         return False

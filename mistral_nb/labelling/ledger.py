@@ -6,7 +6,8 @@
 | request | a row of the table: its content hash, the shard it goes in, why it was never sent |
 | shard   | a file of requests and its batch job, from `written` to `done`                    |
 | attempt | an answer to a request, or how it failed; tokens as billed. Number 0 was reused  |
-| finding | something odd in a file of answers                                               |
+| finding | something odd in a file of answers, or a request that may have been sent twice   |
+| flight  | online: a request that was about to be sent, and has no known end                |
 
 A request's valid answer is the attempt whose number is `request.attempts`. Rows whose
 request is the same as an earlier row's point to it (`twin`) and share its answer.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Answer", "Finding", "Ledger", "RunRecord", "Shard", "ShardState"]
+__all__ = ["Answer", "Finding", "Ledger", "RunRecord", "Shard", "ShardState", "add_attempts"]
 
 ShardState = Literal["written", "uploading", "uploaded", "creating", "submitted", "ended", "done"]
 """Each is committed before the step it names begins; `ended` means: download and read."""
@@ -64,6 +65,7 @@ _MIGRATIONS = (
     CREATE TABLE finding (shard INTEGER, kind TEXT NOT NULL, custom_id TEXT, detail TEXT NOT NULL);
     CREATE UNIQUE INDEX attempt_of ON attempt (row, number)
     """,
+    "CREATE TABLE flight (row INTEGER PRIMARY KEY, at REAL NOT NULL)",
 )
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS request_shard ON request (shard)",
@@ -163,7 +165,7 @@ class Answer(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """Something odd in a file of answers: kind is duplicate, unknown, missing or unreadable."""
+    """Something odd: kind is duplicate, unknown, missing, unreadable or uncertain."""
 
     kind: str
     custom_id: str | None
@@ -191,13 +193,15 @@ class Ledger:
             self._db.close()
 
     @contextmanager
-    def _use(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Use the file from one thread at a time."""
         with self._lock, storage_errors(self.path):
             yield self._db
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._use() as db, transaction(db):
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Write all of a block, or nothing."""
+        with self.reading() as db, transaction(db):
             yield db
 
     # The run
@@ -207,7 +211,7 @@ class Ledger:
         values = {each.name: getattr(record, each.name) for each in fields(RunRecord)}
         values |= {name: orjson.dumps(values[name]).decode() for name in ("spec", "counts")}
         names = ", ".join(values)
-        with self._write() as db:
+        with self.writing() as db:
             for index in _INDEXES:
                 db.execute(index)
             db.execute(
@@ -217,7 +221,7 @@ class Ledger:
 
     def run(self) -> RunRecord:
         """Return the run's own row."""
-        with self._use() as db:
+        with self.reading() as db:
             row = dict(db.execute("SELECT * FROM run").fetchone())
         row |= {name: orjson.loads(row[name]) for name in ("spec", "counts")}
         return RunRecord(**row)
@@ -228,14 +232,14 @@ class Ledger:
             name: orjson.dumps(each).decode() if isinstance(each, dict) else each
             for name, each in values.items()
         }
-        with self._write() as db:
+        with self.writing() as db:
             _set(db, "run", {**coded, "updated": time.time()}, "1", ())
 
     # Requests
 
     def add_requests(self, requests: Iterable[Sequence[Any]]) -> None:
         """Add rows as (row, digest, twin, shard, error)."""
-        with self._write() as db:
+        with self.writing() as db:
             db.executemany(
                 "INSERT INTO request (row, digest, twin, shard, error) VALUES (?, ?, ?, ?, ?)",
                 requests,
@@ -243,13 +247,13 @@ class Ledger:
 
     def digest(self, row: int) -> bytes | None:
         """Return the content hash of a row's request."""
-        with self._use() as db:
+        with self.reading() as db:
             found = db.execute("SELECT digest FROM request WHERE row = ?", (row,)).fetchone()
         return None if found is None else found[0]
 
     def first_other(self, digests: Iterable[tuple[int, bytes | None]]) -> int | None:
         """Return the first row whose content hash is not the given one."""
-        with self._use() as db:
+        with self.reading() as db:
             for row, digest in digests:
                 sql = "SELECT COALESCE(digest, '') FROM request WHERE row = ?"
                 found = db.execute(sql, (row,)).fetchone()
@@ -260,7 +264,7 @@ class Ledger:
     def answered(self, digests: Sequence[bytes]) -> dict[bytes, Answer]:
         """Return the good answers to requests with these content hashes."""
         found: dict[bytes, Answer] = {}
-        with self._use() as db:
+        with self.reading() as db:
             for start in range(0, len(digests), _BLOCK):
                 part = digests[start : start + _BLOCK]
                 sql = (
@@ -274,12 +278,12 @@ class Ledger:
 
     def add_reused(self, answers: Iterable[tuple[int, Answer]], source: str) -> None:
         """Take answers over from another run; they cost nothing."""
-        with self._write() as db:
-            _add_attempts(db, ((row, 0, answer) for row, answer in answers), None, source)
+        with self.writing() as db:
+            add_attempts(db, ((row, 0, answer) for row, answer in answers), None, source)
 
     def requests_of(self, shard: int) -> dict[int, bytes]:
         """Return row -> content hash of the requests in a shard."""
-        with self._use() as db:
+        with self.reading() as db:
             return dict(
                 map(tuple, db.execute("SELECT row, digest FROM request WHERE shard = ?", (shard,)))
             )
@@ -288,7 +292,7 @@ class Ledger:
 
     def add_shards(self, shards: Iterable[Shard], moved: Iterable[tuple[int, int]] = ()) -> None:
         """Add shards whose files are on disk; ``moved`` is (shard, row) of repeated requests."""
-        with self._write() as db:
+        with self.writing() as db:
             db.executemany(
                 "INSERT INTO shard (id, round, lines, bytes, sha, state, changed) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -298,12 +302,12 @@ class Ledger:
 
     def shards(self) -> list[Shard]:
         """Return all shards, in order."""
-        with self._use() as db:
+        with self.reading() as db:
             return [Shard(**dict(row)) for row in db.execute("SELECT * FROM shard ORDER BY id")]
 
     def update_shard(self, shard: int, **values: Any) -> Shard:
         """Set columns of a shard and return it as it is now."""
-        with self._write() as db:
+        with self.writing() as db:
             _set(db, "shard", {**values, "changed": time.time()}, "id = ?", (shard,))
             row = db.execute("SELECT * FROM shard WHERE id = ?", (shard,)).fetchone()
         return Shard(**dict(row))
@@ -316,8 +320,8 @@ class Ledger:
     ) -> None:
         """Write a shard's answers and mark it done: all of it or nothing."""
         number = shard.round + 1
-        with self._write() as db:
-            _add_attempts(db, ((row, number, answer) for row, answer in answers), shard.id, None)
+        with self.writing() as db:
+            add_attempts(db, ((row, number, answer) for row, answer in answers), shard.id, None)
             db.executemany(
                 "INSERT INTO finding (shard, kind, custom_id, detail) VALUES (?, ?, ?, ?)",
                 ((shard.id, each.kind, each.custom_id, each.detail) for each in findings),
@@ -331,7 +335,7 @@ class Ledger:
         Returns:
             Row -> the shard that its request is in.
         """
-        with self._use() as db:
+        with self.reading() as db:
             sql = (
                 "SELECT r.row, r.shard FROM request r JOIN attempt a ON a.row = r.row AND "
                 "a.number = r.attempts WHERE a.again AND r.attempts <= ? ORDER BY r.row"
@@ -345,7 +349,7 @@ class Ledger:
         last = -1
         while True:
             sql = f"SELECT row, text, error, open FROM ({_ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
-            with self._use() as db:
+            with self.reading() as db:
                 block = db.execute(sql, (last, _BLOCK)).fetchall()
             if not block:
                 return
@@ -357,18 +361,24 @@ class Ledger:
 
     def failures(self) -> list[sqlite3.Row]:
         """Return row, error, status and text of every row without a good result."""
-        with self._use() as db:
+        with self.reading() as db:
             sql = f"SELECT row, error, status, text FROM ({_ROWS}) WHERE error IS NOT NULL ORDER BY row"  # noqa: S608, E501
             return db.execute(sql).fetchall()
 
     def findings(self) -> list[sqlite3.Row]:
         """Return shard, kind, custom_id and detail of everything odd."""
-        with self._use() as db:
+        with self.reading() as db:
             return db.execute("SELECT shard, kind, custom_id, detail FROM finding").fetchall()
+
+    def count_findings(self, kind: str) -> int:
+        """Return how many findings there are of a kind."""
+        with self.reading() as db:
+            sql = "SELECT COUNT(*) FROM finding WHERE kind = ?"
+            return int(db.execute(sql, (kind,)).fetchone()[0])
 
     def counts(self) -> dict[str, int]:
         """Count rows: total, done, failed, reused."""
-        with self._use() as db:
+        with self.reading() as db:
             total, failed, is_open = db.execute(
                 f"SELECT COUNT(*), COALESCE(SUM(error IS NOT NULL), 0), COALESCE(SUM(open), 0) "  # noqa: S608
                 f"FROM ({_ROWS})"
@@ -383,7 +393,7 @@ class Ledger:
 
     def usage(self) -> tuple[int, int, int]:
         """Return what was paid for: prompt, completion and cached tokens."""
-        with self._use() as db:
+        with self.reading() as db:
             row = db.execute(
                 "SELECT COALESCE(SUM(prompt_tokens), 0), "
                 "COALESCE(SUM(completion_tokens), 0), COALESCE(SUM(cached_tokens), 0) "
@@ -399,12 +409,13 @@ def _set(
     db.execute(f"UPDATE {table} SET {names} WHERE {where}", (*values.values(), *which))  # noqa: S608
 
 
-def _add_attempts(
+def add_attempts(
     db: sqlite3.Connection,
     attempts: Iterable[tuple[int, int, Answer]],
     shard: int | None,
     source: str | None,
 ) -> None:
+    """Add (row, number, answer), within a transaction."""
     now = time.time()
     db.executemany(
         "INSERT INTO attempt (text, error, again, status, finish, prompt_tokens, "

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "check_server", "make_plan", "restore", "server_of"]
 
-MODES = ("batch",)
+MODES = ("batch", "online", "auto")
+AUTO_ROWS = 200
+"""Up to so many rows, `auto` goes online: answers in seconds are worth more than half a price."""
 
 
 @dataclass
@@ -52,6 +54,7 @@ class Plan:
         spec: What the ledger keeps of all this.
         name: The run's name; None until its content is known.
         mode: Engine.
+        auto: Whether the number of rows chose it.
         options: How to carry it out.
         reuse: Whether answers of earlier runs may be taken over.
         server: Address, or ``"simulator"``.
@@ -66,6 +69,7 @@ class Plan:
     spec: dict[str, Any]
     name: str | None
     mode: str
+    auto: bool
     options: Options
     reuse: bool
     server: str
@@ -88,6 +92,15 @@ class Plan:
                 self._compare(ledger, digest)
                 ledger.update_run(spec=self.spec)  # column names may differ: they cost nothing
         return folder
+
+    def note(self, record: RunRecord) -> str:
+        """Say which engine a run has, where that was not what was asked for in so many words."""
+        if record.mode != self.mode and record.status == "running":
+            return f"The run was started in {record.mode} mode and goes on in it."
+        if self.auto and record.mode == self.mode:
+            few = "up to" if self.mode == "online" else "more than"
+            return f"Mode auto chose {self.mode} ({few} {AUTO_ROWS} rows)."
+        return ""
 
     def build(self, folder: RunFolder) -> None:
         """Write every request, the table and the ledger, and only then let the run exist.
@@ -188,8 +201,13 @@ def make_plan(
         )
     if mode not in MODES:
         raise InputError(
-            f"mode={mode!r} is not possible (yet): use mode='batch', the half-price Batch API."
+            f"mode={mode!r} is not possible: use mode='batch' (the Batch API at half the price), "
+            "mode='online' (at once) or mode='auto' (by the number of rows)."
         )
+    auto = mode == "auto"
+    if auto:
+        mode = "online" if len(df) <= AUTO_ROWS else "batch"
+    options = options.settled(mode, auto=auto)
     if name is not None:
         RunFolder.of(home, name)
     columns = list(df.columns)
@@ -207,7 +225,7 @@ def make_plan(
         **recipe.describe(),
     }
     return Plan(
-        df, prompted, recipe, compiled, names, spec, name, mode, options, reuse, server, home
+        df, prompted, recipe, compiled, names, spec, name, mode, auto, options, reuse, server, home
     )
 
 

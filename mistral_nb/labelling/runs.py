@@ -35,11 +35,14 @@ def start_run(
     name: str | None = None,
     mode: str = "batch",
     reuse: bool = True,
-    retries: int = 1,
+    retries: int | None = None,
     patience: float = 3600.0,
     timeout_hours: int = 24,
     shard_lines: int = 100_000,
     shard_bytes: int = 500_000_000,
+    concurrency: int | None = None,
+    rpm: int | None = None,
+    tpm: int | None = None,
     **options: Any,
 ) -> Run:
     """Label every row of a table.
@@ -61,13 +64,19 @@ def start_run(
         system: System prompt.
         model: Model that answers; else the session's.
         name: What to call the run; else a name made from its content.
-        mode: Engine; ``"batch"`` is the half-price Batch API.
+        mode: ``"batch"`` is the Batch API, at half the price; ``"online"`` sends requests one by
+            one, many at once, for answers in seconds; ``"auto"`` is online up to 200 rows, batch
+            above.
         reuse: Take over answers of earlier runs to the very same requests.
-        retries: How often a failed request is sent again.
+        retries: How often a failed request is sent again; default 1 in batch mode (a round of
+            it each), 5 online (of these at most 2 for replies that do not fit the schema).
         patience: Seconds without any answer of the server before the run stops waiting.
         timeout_hours: Hours the server has for each batch job.
         shard_lines: Most requests in a batch file.
         shard_bytes: Most bytes in a batch file.
+        concurrency: Online: most requests at once; default 32.
+        rpm: Online: most requests a minute; None leaves it to the server's limits.
+        tpm: Online: most tokens a minute; likewise.
         **options: Options of a chat request: temperature, max_tokens, random_seed, ...
 
     Returns:
@@ -76,7 +85,7 @@ def start_run(
     Raises:
         InputError: An argument cannot be used; nothing was sent.
     """
-    if retries < 0:
+    if retries is not None and retries < 0:
         raise InputError(f"retries must be 0 or more, not {retries!r}.")
     if patience <= 0:
         raise InputError(f"patience must be a number of seconds above 0, not {patience!r}.")
@@ -92,7 +101,15 @@ def start_run(
         name=name,
         mode=mode,
         reuse=reuse,
-        options=Options(retries, patience, timeout_hours, Limits(shard_lines, shard_bytes)),
+        options=Options(
+            retries,
+            patience,
+            timeout_hours,
+            Limits(shard_lines, shard_bytes),
+            concurrency,
+            rpm,
+            tpm,
+        ),
         chat_options=options,
         server=server_of(connection),
         home=connection.settings.home,

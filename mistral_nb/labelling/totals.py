@@ -40,7 +40,13 @@ def summary(ledger: Ledger, record: RunRecord) -> str:
         "price not known" if dollars is None else f"${dollars:,.4f} by list price of {PRICES_OF}"
     )
     parts.append(f"{usage.total_tokens:,} tokens, {price}")
-    findings = len(ledger.findings())
+    uncertain = ledger.count_findings("uncertain")
+    if uncertain:
+        parts.append(
+            f"{uncertain:,} requests were sent again: their end was uncertain when the run was "
+            "left (see run.report)"
+        )
+    findings = len(ledger.findings()) - uncertain
     if findings:
         parts.append(f"{findings:,} oddities in the answers (see run.report)")
     return "; ".join(parts) + "."

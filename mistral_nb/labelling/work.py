@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
+
+from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -17,22 +19,61 @@ if TYPE_CHECKING:
 
 __all__ = ["Engine", "Options", "Work"]
 
+RETRIES = {"batch": 1, "online": 5}
+"""A round of a batch is hours; online, a retry is seconds, and mostly free."""
+CONCURRENCY = 32
+
 
 @dataclass(frozen=True)
 class Options:
     """How a run is carried out; none of it changes what is asked.
 
     Attributes:
-        retries: How often a failed request is sent again.
+        retries: How often a failed request is sent again; None is as usual in its mode.
         patience: Seconds the server may be silent before the run gives up waiting.
         timeout_hours: Hours the server has for a batch job.
         limits: How large a shard may be.
+        concurrency: Most requests at once, online.
+        rpm: Most requests a minute, online; None leaves it to the server.
+        tpm: Most tokens a minute, online; likewise.
     """
 
-    retries: int
+    retries: int | None
     patience: float
     timeout_hours: int
     limits: Limits
+    concurrency: int | None = None
+    rpm: int | None = None
+    tpm: int | None = None
+
+    def settled(self, mode: str, *, auto: bool = False) -> Options:
+        """Fill in what is usual in a mode, and refuse what means nothing in it.
+
+        Args:
+            mode: ``"batch"`` or ``"online"``.
+            auto: Whether the number of rows chose it; then nothing is refused.
+
+        Returns:
+            Options without None, but for the limits that the server sets.
+
+        Raises:
+            InputError: An option is of the other mode, or cannot be.
+        """
+        pace = {"concurrency": self.concurrency, "rpm": self.rpm, "tpm": self.tpm}
+        for name, number in pace.items():
+            if number is None:
+                continue
+            if mode == "batch" and not auto:
+                raise InputError(
+                    f"{name}= is for mode='online': in batch mode the server sets the pace."
+                )
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise InputError(f"{name} must be a whole number above 0, not {number!r}.")
+        return replace(
+            self,
+            retries=RETRIES[mode] if self.retries is None else self.retries,
+            concurrency=CONCURRENCY if self.concurrency is None else self.concurrency,
+        )
 
 
 @dataclass

@@ -1,0 +1,202 @@
+"""The engine of online runs: the requests on disk go out, many at once, through the ledger.
+
+A request is written to the ledger before it is sent and its answer when it came, in groups.
+So a kill loses at most what was under way; that is listed as `uncertain` and sent again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import orjson
+
+from mistral_nb.labelling.answers import chat_answer, error_text, failed
+from mistral_nb.labelling.flights import Flights
+from mistral_nb.labelling.ledger import Answer, Shard
+from mistral_nb.labelling.online import Outgoing, Sender
+from mistral_nb.labelling.verdicts import Fault
+from mistral_nb.labelling.work import CONCURRENCY
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+
+    from mistral_nb.labelling.flights import Ended
+    from mistral_nb.labelling.online import Outcome
+    from mistral_nb.labelling.work import Work
+
+__all__ = ["OnlineEngine"]
+
+RECHECKS = 2
+"""Most further attempts for replies that do not fit the schema: each is paid for."""
+TELL_EVERY = 0.2
+KEEP_EVERY = 3.0
+"""Seconds between two looks at the progress, and between two notes of it for other processes."""
+CANCEL_GRACE = 30.0
+"""Seconds that requests under way get when the run is cancelled: they are paid for."""
+READ_AT_ONCE = 200
+CANCELLED = Answer(error="cancelled before it was answered")
+
+
+class OnlineEngine:
+    """Sends a run's open requests, many at once.
+
+    Args:
+        work: The run.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._flights = Flights(work.ledger)
+        self._base = {"done": 0, "failed": 0}
+        self._begun = self._ended = self._failed = 0
+        self._note = ""
+        self._kept = time.monotonic()
+
+    async def run(self) -> None:
+        """Get every open request its answer.
+
+        Raises:
+            MistralNbError: No request can work, the server answers nothing but errors, or
+                the ledger cannot be written.
+        """
+        work, options = self._work, self._work.options
+        retries = options.retries or 0
+        again = await work.do(self._flights.land)
+        if again:
+            await work.recount()
+            self._note = (
+                f"{again:,} requests were under way when the run was left; they are sent again "
+                "(see run.report)."
+            )
+        self._base = await work.do(work.ledger.counts)
+        self._sender = Sender(
+            work.connection,
+            work.record.endpoint,
+            commit=self._commit,
+            check=self._check,
+            concurrency=options.concurrency or CONCURRENCY,
+            rpm=options.rpm,
+            tpm=options.tpm,
+            attempts=retries + 1,
+            rechecks=min(RECHECKS, retries),
+            proven=self._base["done"] > self._base["reused"],
+        )
+        watch = asyncio.create_task(self._look_after())
+        try:
+            await self._send()
+        finally:
+            watch.cancel()
+
+    async def _send(self) -> None:
+        try:
+            if not self._work.cancelled.is_set():
+                async with aclosing(self._open()) as requests:
+                    await self._sender.send(requests)
+            if self._work.cancelled.is_set():
+                await self._work.do(self._flights.land)
+                await self._work.do(self._flights.close, CANCELLED)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._work.recount()
+
+    async def _open(self) -> AsyncGenerator[Outgoing]:
+        """Read the requests without an answer from the run's files, some at a time."""
+        work = self._work
+        for shard in await work.do(work.ledger.shards):
+            rows = await work.do(self._flights.open, shard.id)
+            if not rows:
+                continue
+            with work.folder.requests(shard.id).open("rb") as file:
+                wanted = _requests(file, rows, orjson.dumps(work.record.model))
+                while block := await work.do(lambda it=wanted: list(islice(it, READ_AT_ONCE))):
+                    for each in block:
+                        yield each
+
+    async def _look_after(self) -> None:
+        """Tell how it goes, and end it when it is cancelled."""
+        while not self._work.cancelled.is_set():
+            self._tell()
+            with anyio.move_on_after(TELL_EVERY):
+                await self._work.cancelled.wait()
+        self._sender.stop(CANCEL_GRACE)
+        while True:
+            self._tell()
+            await anyio.sleep(TELL_EVERY)
+
+    def _tell(self) -> None:
+        # As one shard, so that progress has the same words whatever the engine.
+        under_way = Shard(
+            id=0,
+            round=0,
+            lines=self._begun,
+            bytes=0,
+            sha="",
+            state="submitted",
+            completed=self._ended,
+            failed=self._failed,
+        )
+        self._work.report([under_way], self._sender.pace().waiting or self._note)
+
+    # What is written down
+
+    async def _commit(self, begun: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        await self._work.do(self._write, begun, outcomes)
+        undone = sum(1 for each in outcomes if each.undone)
+        self._begun += len(begun) - undone
+        self._ended += len(outcomes) - undone
+        self._failed += sum(1 for each in outcomes if each.error is not None) - undone
+
+    def _write(self, begun: Sequence[str], outcomes: Sequence[Outcome]) -> None:
+        self._flights.write(map(_row, begun), [self._end(outcome) for outcome in outcomes])
+        if time.monotonic() - self._kept >= KEEP_EVERY:
+            self._kept = time.monotonic()
+            done = self._base["done"] + self._ended - self._failed
+            counts = {**self._base, "done": done, "failed": self._base["failed"] + self._failed}
+            self._work.ledger.update_run(counts=counts)
+
+    def _end(self, outcome: Outcome) -> Ended:
+        if outcome.undone:
+            return _row(outcome.custom_id), ()
+        answers = [self._answer(body, 200) for body in outcome.discarded]
+        if outcome.body is None:
+            reason = error_text(str(outcome.error))
+            answers.append(Answer(error=reason, again=outcome.again, status=outcome.status))
+        elif all(outcome.body is not each for each in outcome.discarded):
+            answers.append(self._answer(outcome.body, outcome.status, good=outcome.error is None))
+        return _row(outcome.custom_id), tuple(answers)
+
+    def _answer(self, body: bytes, status: int | None, *, good: bool = False) -> Answer:
+        answer = chat_answer(orjson.loads(body), status)
+        return answer if good else self._checked(answer)
+
+    def _checked(self, answer: Answer) -> Answer:
+        if answer.error is not None or answer.text is None or self._work.validate is None:
+            return answer
+        wrong = self._work.validate(answer.text)
+        return answer if wrong is None else failed(answer, wrong)
+
+    def _check(self, reply: dict[str, Any]) -> Fault | None:
+        answer = self._checked(chat_answer(reply))
+        return None if answer.error is None else Fault(answer.error, again=answer.again)
+
+
+def _requests(lines: Iterable[bytes], rows: set[int], model: bytes) -> Iterator[Outgoing]:
+    """Yield the requests of these rows from lines ``{"custom_id":"...","body":{...}}``.
+
+    A batch job names its model once, so the lines hold none.
+    """
+    for line in lines:
+        name = line[14 : line.index(b'"', 14)].decode()
+        if _row(name) in rows:
+            body = line[14 + len(name) + len('","body":{') : line.rindex(b"}")]
+            yield Outgoing(name, b'{"model":%b,%b' % (model, body))
+
+
+def _row(name: str) -> int:
+    """Return the row in a custom_id of ours."""
+    return int(name[1 : name.index("-")])
