@@ -164,7 +164,7 @@ async def write_faults(request: Request) -> Response:
         unknown = wanted.keys() - asdict(Faults()).keys()
         if unknown:
             raise ApiProblem.of(422, f"Unknown faults: {', '.join(sorted(unknown))}", "invalid")
-        request.app.state.core.faults = TypeAdapter(Faults).validate_python(wanted)
+        request.app.state.core.set_faults(TypeAdapter(Faults).validate_python(wanted))
     except (ValidationError, ValueError) as error:
         raise ApiProblem.of(422, str(error), "invalid") from error
     return await read_faults(request)
@@ -188,7 +188,8 @@ async def _refuse(_: Request, error: Exception) -> Response:
 async def _refuse_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path
-    if error.status_code in {404, 405} and path.startswith(NOT_SIMULATED):
+    removal = request.method == "DELETE" and path.startswith("/v1/models/")
+    if error.status_code in {404, 405} and (removal or path.startswith(NOT_SIMULATED)):
         problem = ApiProblem.of(
             501,
             f"The simulator does not offer {request.method} {path}. "

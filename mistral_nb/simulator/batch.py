@@ -41,13 +41,17 @@ class BatchWorker:
 
     Args:
         state: Where the jobs are.
-        rate: Rows a second over all jobs; 0 for as many as it can.
+        rate: Rows a second over all jobs; 0 for as many as it can, None for none.
         faults: Called for the faults in force.
+
+    Attributes:
+        rate: As above; may be set at any time.
     """
 
-    def __init__(self, state: State, rate: float, faults: Callable[[], Faults]) -> None:
+    def __init__(self, state: State, rate: float | None, faults: Callable[[], Faults]) -> None:
         self._state = state
-        self._rate = rate
+        self.rate = rate
+        self._budget = 0.0  # rows we may do now
         self._faults = faults
         self._owner = uuid.uuid4().hex
         self._requests: dict[str, RequestLines] = {}
@@ -71,24 +75,33 @@ class BatchWorker:
 
     def _run(self) -> None:
         self._state.sweep()
-        last, budget = time.monotonic(), 0.0  # rows we may do now
+        last = time.monotonic()
         while not self._stopping.is_set():
             jobs = self._state.open_jobs()
             self._requests = {j["id"]: r for j in jobs if (r := self._requests.get(j["id"]))}
-            now = time.monotonic()
-            most = max(self._rate * BURST_SECONDS, len(jobs))
-            budget = min(budget + self._rate * (now - last), most)
-            last = now
-            share = int(budget // len(jobs)) if self._rate and jobs else SLICE_ROWS
-            budget -= share * len(jobs) if self._rate else 0
-            moved = False
+            rate, now = self.rate, time.monotonic()
+            share = self._share(rate, now - last, len(jobs))
+            last, moved = now, False
             for job in jobs:
                 moved |= not self._stopping.is_set() and self._step(job, share)
             self._state.flush()
             pause = TICK_SECONDS if jobs else IDLE_SECONDS
-            self._wake.wait(0 if moved and not self._rate else pause)
+            self._wake.wait(0 if moved and rate == 0 else pause)
             self._wake.clear()
         self._state.release(self._owner)
+
+    def _share(self, rate: float | None, seconds: float, jobs: int) -> int:
+        """Return how many rows each job may do after so many seconds."""
+        if rate == 0:
+            return SLICE_ROWS
+        if rate is None or not jobs:
+            self._budget = 0.0
+            return 0
+        most = max(rate * BURST_SECONDS, jobs)
+        self._budget = min(self._budget + rate * seconds, most)
+        share = int(self._budget // jobs)
+        self._budget -= share * jobs
+        return share
 
     def _step(self, listed: sqlite3.Row, rows: int) -> bool:
         """Bring one job a little further; False if there was nothing to do for us."""
@@ -100,7 +113,7 @@ class BatchWorker:
         if job["status"] == "CANCELLATION_REQUESTED":
             self._finish(job, "CANCELLED")
         elif job["status"] == "QUEUED":
-            if self._rate and time.time() - job["created_at"] < QUEUE_SECONDS:
+            if self.rate != 0 and time.time() - job["created_at"] < QUEUE_SECONDS:
                 return False
             self._begin(job)
         elif rows > 0:
@@ -186,7 +199,10 @@ class BatchWorker:
             file_id = state.new_id("file", job["id"], part)
             faults = self._faults() if part == "output" else type(self._faults())()
             source = state.part_path(job["id"], part)
-            bytes_, lines = deliver(source, size, state.file_path(file_id), faults)
+            try:
+                bytes_, lines = deliver(source, size, state.file_path(file_id), faults)
+            except FileNotFoundError:  # the job was deleted meanwhile
+                return
             files[part] = {
                 "id": file_id,
                 "filename": f"batch_{part}_{job['id']}.jsonl",
@@ -259,7 +275,7 @@ class _Row:
         if body.get("stream"):
             raise ApiProblem.of(400, "stream is not supported in a batch", "invalid_request_error")
         model = self._job["model"]
-        if body.get("model") not in {None, model}:
+        if body.get("model") not in (None, model):
             message = f"The job is for {model}, the request asks for {body['model']}"
             raise ApiProblem.of(400, message, "invalid_request_error")
         return {**body, "model": model}

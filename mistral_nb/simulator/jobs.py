@@ -231,7 +231,7 @@ def _object(text: str) -> dict[str, Any]:
 def _moment(text: str) -> float:
     try:
         return datetime.fromisoformat(text.replace(" ", "+")).timestamp()
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         message = "Input should be a valid datetime"
         raise unprocessable(
             ("query", "created_after"), message, "datetime_parsing", text

@@ -42,7 +42,7 @@ class Core:
     limiter: RateLimiter
     api_keys: frozenset[str] | None
     chunk_delay: float
-    batch_rate: float
+    batch_rate: float | None
     whole_calls: bool
     send_retry_after: bool
     seed: int
@@ -59,6 +59,11 @@ class Core:
     def first(self, name: str) -> bool:
         """Count down a number among the faults."""
         return self.dice.first(self.faults, name)
+
+    def set_faults(self, faults: Faults) -> None:
+        """Misbehave like this from now on; the dice start again."""
+        self.dice.reset()
+        self.faults = faults
 
 
 class Simulator:
@@ -115,8 +120,7 @@ class Simulator:
 
     @faults.setter
     def faults(self, faults: Faults) -> None:
-        self._core.dice.reset()
-        self._core.faults = faults
+        self._core.set_faults(faults)
 
     @property
     def chunk_delay(self) -> float:
@@ -126,6 +130,22 @@ class Simulator:
     @chunk_delay.setter
     def chunk_delay(self, seconds: float) -> None:
         self._core.chunk_delay = seconds
+
+    @property
+    def batch_rate(self) -> float | None:
+        """Batch rows a second over all jobs; 0 for as many as it can, None holds them all back.
+
+        May be set at any time. A job that is held back still goes from QUEUED to RUNNING,
+        and can be cancelled.
+        """
+        return self._core.worker.rate
+
+    @batch_rate.setter
+    def batch_rate(self, rows: float | None) -> None:
+        if rows is not None and rows < 0:
+            raise ValueError(f"batch_rate must not be negative, not {rows!r}.")
+        self._core.worker.rate = rows
+        self._core.worker.wake()
 
     def stats(self) -> dict[str, Any]:
         """Return what it was asked and paid for; the keys are those of Stats.snapshot."""
@@ -158,7 +178,7 @@ def start_simulator(
     api_keys: Collection[str] | None = None,
     seed: int = 0,
     chunk_delay: float = 0.012,
-    batch_rate: float = 1500.0,
+    batch_rate: float | None = 1500.0,
     requests_per_minute: int | None = None,
     tokens_per_minute: int | None = None,
     send_retry_after: bool = True,
@@ -175,7 +195,7 @@ def start_simulator(
             ``wrong`` or ``invalid``.
         seed: Same seed and requests, same replies.
         chunk_delay: Seconds between the chunks of a stream; 0 for as fast as it can.
-        batch_rate: Batch rows a second over all jobs; 0 for as many as it can.
+        batch_rate: Batch rows a second over all jobs; 0 for as many as it can, None for none.
         requests_per_minute: Limit for chat and embeddings together; None for none.
         tokens_per_minute: Likewise in tokens.
         send_retry_after: Whether a 429 by these limits says when to come back.

@@ -259,7 +259,10 @@ class State:
         """Remove working files that a killed process left behind."""
         for path in (self.home / "jobs").iterdir():
             job = self.job(path.name.split(".")[0])
-            old = time.time() - path.stat().st_mtime > SWEEP_SECONDS
+            try:
+                old = time.time() - path.stat().st_mtime > SWEEP_SECONDS
+            except FileNotFoundError:  # another process ended its job
+                continue
             if old and (job is None or job["status"] in TERMINAL):
                 path.unlink(missing_ok=True)
 

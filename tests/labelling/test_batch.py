@@ -195,12 +195,12 @@ def test_a_server_gone_for_good_is_told_with_the_way_on(
 
 
 def slow(simulator: Simulator) -> None:
-    """Let batch jobs wait (the worker looks at its rate anew each time)."""
-    simulator._core.worker._rate = 1e-6
+    """Let batch jobs wait."""
+    simulator.batch_rate = None
 
 
 def fast(simulator: Simulator) -> None:
-    simulator._core.worker._rate = 0
+    simulator.batch_rate = 0
 
 
 def test_stopping_only_detaches(

@@ -109,7 +109,7 @@ def test_an_interrupted_cell_says_how_to_go_on(
 ) -> None:
     """The stop square ends the wait, not the run: the cell says so, and waits again."""
     manager, client = kernel
-    server._core.worker._rate = 1e-6
+    server.batch_rate = None
     jobs = server.stats()["jobs_created"]
     execute(client, "df['text'] += ' today'")
     cell = execute(client, f"{LABEL % 'long'}\nawait run")
@@ -121,7 +121,7 @@ def test_an_interrupted_cell_says_how_to_go_on(
     said = "".join(content["text"] for kind, content in seen if kind == "stream")
     assert "The run 'long' goes on" in said
     assert "mnb.resume('long')" in said
-    server._core.worker._rate = 600
+    server.batch_rate = 600
     seen = outputs(client, execute(client, "(await run)['label'].notna().sum()"))
     result = next(content for kind, content in seen if kind == "execute_result")
     assert "400" in result["data"]["text/plain"]
