@@ -1,0 +1,63 @@
+"""The API's own description: checks bodies against the schema of an operation's response."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import jsonschema
+import yaml
+
+from tests.conftest import SHARED
+
+__all__ = ["component", "faults", "operations", "response"]
+
+
+@cache
+def document() -> dict[str, Any]:
+    """Return the description, read once."""
+    text = (SHARED / "wire" / "openapi.yaml").read_text(encoding="utf-8")
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def operations() -> list[tuple[str, str]]:
+    """Return every operation as (METHOD, path), with the fragments that are never sent cut off."""
+    found = {
+        (method.upper(), path.partition("#")[0])
+        for path, item in document()["paths"].items()
+        for method in item
+        if method in {"get", "post", "put", "patch", "delete"}
+    }
+    return sorted(found)
+
+
+@cache
+def _validator(where: str) -> jsonschema.Draft202012Validator:
+    # The whole document comes along, so that "#/components/..." leads somewhere.
+    return jsonschema.Draft202012Validator({**document(), "$ref": where})
+
+
+def component(name: str) -> str:
+    """Return the place of a named schema."""
+    assert name in document()["components"]["schemas"], name
+    return f"#/components/schemas/{name}"
+
+
+def response(method: str, path: str, status: int = 200) -> str:
+    """Return the place of the schema of an operation's JSON response."""
+    content = document()["paths"][path][method.lower()]["responses"][str(status)]["content"]
+    assert "schema" in content["application/json"]
+    escaped = path.replace("~", "~0").replace("/", "~1").replace("{", "%7B").replace("}", "%7D")
+    return f"#/paths/{escaped}/{method.lower()}/responses/{status}/content/application~1json/schema"
+
+
+def faults(body: Any, where: str) -> list[str]:
+    """Return what is wrong with a body, in words; empty if nothing is."""
+    if isinstance(body, dict) and isinstance(body.get("usage"), dict):
+        # Real replies have it (recorded), the description forbids it.
+        usage = {k: v for k, v in body["usage"].items() if k != "prompt_tokens_details"}
+        body = {**body, "usage": usage}
+    found = [f"{error.json_path}: {error.message}" for error in _validator(where).iter_errors(body)]
+    # A plain chat reply has no "data", which the description requires of it (recorded).
+    chat = isinstance(body, dict) and body.get("object") == "chat.completion"
+    return [each for each in found if not (chat and each == "$: 'data' is a required property")]
