@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from mistral_nb.cli import main
+from tests.conftest import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -240,25 +241,47 @@ def test_an_interrupt_leaves_the_run_to_itself(
 
 
 def test_a_kill_loses_nothing(
-    table: Path,
     tmp_path: Path,
     make_simulator: Callable[..., Simulator],
     monkeypatch: pytest.MonkeyPatch,
     start: Callable[..., subprocess.Popen[str]],
 ):
-    """After SIGKILL while the batch runs, `resume` gives the file an undisturbed run gives."""
-    server = make_simulator(batch_rate=2)
+    """SIGKILL amid 3,080 real rows, then `resume`: the file of an undisturbed run, none sent twice."""
+    server = make_simulator(batch_rate=1200)
     monkeypatch.setenv("MISTRAL_API_KEY", "test-key")
     monkeypatch.setenv("MISTRAL_SERVER_URL", server.url)
-    process = start("label", table, *PROMPT, "--name", "topics", "--out", tmp_path / "out.csv")
+    queries = SHARED / "data" / "banking77-test.csv"
+    labels = json.loads((SHARED / "data" / "banking77-categories.json").read_text())
+    words = [
+        "label",
+        str(queries),
+        "--prompt",
+        "Which intent? {text}",
+        "--labels",
+        ",".join(labels),
+    ]
+    process = start(*words, "--name", "bank", "--out", tmp_path / "killed.csv")
     wait_until(lambda: server.stats()["batch_rows"] > 0)
     process.kill()
     process.wait()
-    assert main(["resume", "topics", "--out", str(tmp_path / "resumed.csv")]) == 0
-    assert server.stats()["batch_rows"] == len(TEXTS)
+    assert not (tmp_path / "killed.csv").exists()
+    assert main(["resume", "bank", "--out", str(tmp_path / "resumed.csv")]) == 0
+    assert server.stats()["batch_rows"] == 3080
     monkeypatch.setenv("MISTRAL_NB_HOME", str(tmp_path / "another"))
-    main(["label", str(table), *PROMPT, "--out", str(tmp_path / "straight.csv")])
+    assert main([*words, "--out", str(tmp_path / "straight.csv")]) == 0
+    resumed = pd.read_csv(tmp_path / "resumed.csv")
+    assert resumed["text"].tolist() == pd.read_csv(queries)["text"].tolist()
+    assert set(resumed["label"]) <= set(labels)
     assert (tmp_path / "resumed.csv").read_text() == (tmp_path / "straight.csv").read_text()
+
+
+@pytest.mark.usefixtures("server")
+def test_label_online(table: Path, tmp_path: Path):
+    """Online, the file is the one that a batch gives."""
+    for mode in (["batch"], ["online", "--concurrency", "2"]):
+        out = tmp_path / f"{mode[0]}.csv"
+        assert main(["label", str(table), *PROMPT, "--mode", *mode, "--out", str(out)]) == 0
+    assert (tmp_path / "online.csv").read_text() == (tmp_path / "batch.csv").read_text()
 
 
 def test_demo(
