@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import threading
 import time
 import uuid
@@ -18,7 +20,6 @@ from mistral_nb.simulator.words import chance
 from mistral_nb.store import transaction
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from mistral_nb.simulator.faults import Faults
@@ -83,8 +84,9 @@ class BatchWorker:
             share = self._share(rate, now - last, len(jobs))
             last, moved = now, False
             for job in jobs:
-                moved |= not self._stopping.is_set() and self._step(job, share)
-            self._state.flush()
+                moved |= not self._stopping.is_set() and self._try_step(job, share)
+            with contextlib.suppress(sqlite3.Error):
+                self._state.flush()
             pause = TICK_SECONDS if jobs else IDLE_SECONDS
             self._wake.wait(0 if moved and rate == 0 else pause)
             self._wake.clear()
@@ -102,6 +104,16 @@ class BatchWorker:
         share = int(self._budget // jobs)
         self._budget -= share * jobs
         return share
+
+    def _try_step(self, job: sqlite3.Row, rows: int) -> bool:
+        """Bring one job a little further; whatever goes wrong, the others go on."""
+        try:
+            return self._step(job, rows)
+        except sqlite3.Error:  # the disk is full, or another process writes: try again later
+            return False
+        except Exception as error:
+            self._finish(job, "FAILED", f"Internal error of the simulator: {error!r}")
+            return False
 
     def _step(self, listed: sqlite3.Row, rows: int) -> bool:
         """Bring one job a little further; False if there was nothing to do for us."""

@@ -19,8 +19,8 @@ class Faults:
         error_status: The 5xx status of those.
         rate_limit_rate: Requests under ``/v1`` that are refused with 429.
         retry_after: Seconds in the Retry-After header of every 429; None leaves it out.
-        lost_reply_rate: Requests that are carried out, but whose connection closes
-            before the reply (the client cannot know that its job was created).
+        lost_reply_rate: Requests that are carried out, but whose connection closes after
+            the headers of the reply (the client cannot know the id of the job it created).
         latency: Seconds before the first byte of every reply.
         cut_after: Streams: the connection breaks after this many chunks.
         drop_done: Streams: a clean end without the last chunk and without ``[DONE]``.

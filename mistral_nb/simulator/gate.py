@@ -23,7 +23,7 @@ LIMITED = ("/v1/chat/completions", "/v1/embeddings")
 
 
 class LostReply(Exception):  # noqa: N818
-    """The work is done and nobody is told: the connection just closes."""
+    """The work is done and nobody is told: the connection closes before the body."""
 
 
 class Gate:
@@ -58,8 +58,8 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                if losing:
-                    raise LostReply
+            elif losing:  # only once a response has begun does the server hang up, not answer 500
+                raise LostReply
             await send(message)
 
         try:

@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import threading
@@ -82,6 +83,7 @@ class Simulator:
     def __init__(self, core: Core, host: str, port: int, temporary: Path | None = None) -> None:
         self._core = core
         self._temporary = temporary
+        self._stopping = threading.Lock()
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             if os.name == "posix":
@@ -151,6 +153,11 @@ class Simulator:
         """Return what it was asked and paid for; the keys are those of Stats.snapshot."""
         return self._core.stats.snapshot()
 
+    @property
+    def stopped(self) -> bool:
+        """True once it was told to stop."""
+        return self._server.should_exit
+
     def wait(self) -> None:
         """Block until it stops."""
         while self._thread.is_alive():
@@ -158,9 +165,10 @@ class Simulator:
 
     def stop(self) -> None:
         """Stop serving; unfinished batch jobs stay in the home folder for the next start."""
-        if self._server.should_exit:
-            return
-        self._server.should_exit = True
+        with self._stopping:
+            if self.stopped:
+                return
+            self._server.should_exit = True
         self._core.worker.stop()
         self._thread.join(STOP_SECONDS)
         self._socket.close()
@@ -244,10 +252,11 @@ def shared_simulator(home: Path | str) -> Simulator:
     """
     key = (os.getpid(), Path(home).resolve())
     with _shared_lock:
-        if key not in _shared:
-            _shared[key] = start_simulator(key[1])
-            atexit.register(_shared[key].stop)
-        return _shared[key]
+        running = _shared.get(key)
+        if running is None or running.stopped:
+            running = _shared[key] = start_simulator(key[1])
+            atexit.register(running.stop)
+        return running
 
 
 def serve(**options: Any) -> None:
@@ -257,6 +266,8 @@ def serve(**options: Any) -> None:
         options: As for :func:`start_simulator`.
     """
     simulator = start_simulator(**options)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
     print(f"Simulator at {simulator.url} (replies are simulated; Ctrl+C stops it)", flush=True)
     with contextlib.suppress(KeyboardInterrupt):
         simulator.wait()

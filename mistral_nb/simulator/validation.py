@@ -207,6 +207,19 @@ class FunctionTool(_Strict):
     function: Function
 
 
+class HostedTool(BaseModel):
+    """A tool that runs on Mistral's side; the simulated model never uses one."""
+
+    type: Literal[
+        "web_search",
+        "web_search_premium",
+        "code_interpreter",
+        "image_generation",
+        "document_library",
+        "connector",
+    ]
+
+
 class FunctionName(_Strict):
     name: str
 
@@ -239,7 +252,7 @@ class ChatRequest(_Completion):
 
     messages: list[Message]
     response_format: ResponseFormat | None = None
-    tools: list[FunctionTool] | None = None
+    tools: list[FunctionTool | HostedTool] | None = None
     tool_choice: ToolChoice | Literal["auto", "none", "any", "required"] = "auto"
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
