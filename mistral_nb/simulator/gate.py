@@ -58,6 +58,8 @@ class Gate:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                # Counted before it is sent: who has the answer finds it in the counts.
+                self.core.stats.requested(scope["method"], _route(scope), status)
             elif losing:  # only once a response has begun does the server hang up, not answer 500
                 raise LostReply
             await send(message)
@@ -77,7 +79,8 @@ class Gate:
                 )
                 await refusal(scope, receive, counted)
         finally:
-            self.core.stats.requested(scope["method"], _route(scope), status)
+            if not status:
+                self.core.stats.requested(scope["method"], _route(scope), 500)
 
     def _problem(self, scope: Scope) -> ApiProblem | None:
         core = self.core
