@@ -42,24 +42,28 @@ class Gate:
         """Let a request through, or refuse it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
-            return
-        if not scope["path"].startswith("/v1"):
+        elif scope["path"].startswith("/v1"):
+            await self._api(scope, receive, send)
+        elif "origin" in Headers(scope=scope):
             # A page in a browser must not steer a simulator on the reader's machine.
-            if "origin" in Headers(scope=scope):
-                refusal = JsonReply({"detail": "Not for web pages"}, status_code=403)
-                await refusal(scope, receive, send)
-            else:
-                await self.app(scope, receive, send)
-            return
-        status = 0
+            refusal = JsonReply({"detail": "Not for web pages"}, status_code=403)
+            await refusal(scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _api(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
         losing = self.core.strikes("lost_reply_rate")
 
+        def count(status: int) -> None:
+            self.core.stats.requested(scope["method"], _route(scope), status)
+
         async def counted(message: Message) -> None:
-            nonlocal status
+            nonlocal started
             if message["type"] == "http.response.start":
-                status = message["status"]
+                started = True
                 # Counted before it is sent: who has the answer finds it in the counts.
-                self.core.stats.requested(scope["method"], _route(scope), status)
+                count(message["status"])
             elif losing:  # only once a response has begun does the server hang up, not answer 500
                 raise LostReply
             await send(message)
@@ -79,8 +83,8 @@ class Gate:
                 )
                 await refusal(scope, receive, counted)
         finally:
-            if not status:
-                self.core.stats.requested(scope["method"], _route(scope), 500)
+            if not started:
+                count(500)
 
     def _problem(self, scope: Scope) -> ApiProblem | None:
         core = self.core

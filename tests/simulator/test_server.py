@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_nb.simulator import Faults, start_simulator
+import httpx2
+import pytest
+
+from mistral_nb.simulator import Faults, Simulator, shared_simulator, start_simulator
 from tests.simulator.conftest import Api, row
 
 if TYPE_CHECKING:
@@ -69,6 +73,82 @@ def test_two_on_one_home_share_the_work(make_api: Callable[..., Api], tmp_path: 
     assert ended["succeeded_requests"] == 600
     stats = one.simulator.stats()
     assert (stats["batch_rows"], stats["batch_rows_repeated"]) == (600, 0)
+
+
+def test_the_shared_simulator_is_one_for_all_threads(tmp_path: Path) -> None:
+    """However many threads ask first, one is started; after stop() the next ask starts anew."""
+    found: list[Simulator] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(shared_simulator(tmp_path / "shared")))
+        for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(simulator) for simulator in found}) == 1
+    assert shared_simulator(tmp_path / "shared") is found[0]
+    found[0].stop()
+    again = shared_simulator(tmp_path / "shared")
+    assert again is not found[0]
+    again.stop()
+
+
+def test_a_process_with_a_shared_simulator_exits(tmp_path: Path) -> None:
+    """Neither an open stream nor a running job keeps the interpreter from ending."""
+    script = f"""
+import httpx2
+from mistral_nb.simulator import Faults, shared_simulator
+simulator = shared_simulator({str(tmp_path / "exit")!r})
+simulator.faults = Faults(stall_after=1)
+client = httpx2.Client(base_url=simulator.url, headers={{"authorization": "Bearer k"}})
+body = {{"model": "mistral-small-latest", "messages": [{{"role": "user", "content": "hi"}}]}}
+simulator.batch_rate = 1
+rows = [{{"custom_id": "1", "body": body}}] * 100
+job = {{"endpoint": "/v1/chat/completions", "model": body["model"], "requests": rows}}
+assert client.post("/v1/batch/jobs", json=job).status_code == 200
+stream = client.stream("POST", "/v1/chat/completions", json=body | {{"stream": True}})
+lines = stream.__enter__().iter_lines()
+next(lines)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+
+
+def test_importing_it_is_light() -> None:
+    """The web server and the tokenizer are loaded when a simulator starts, not before."""
+    script = """
+import sys
+import mistral_nb.simulator
+heavy = {"starlette", "uvicorn", "tiktoken", "mistral_common", "pandas", "mistralai"}
+sys.exit(bool(heavy & set(sys.modules)))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=20)
+
+
+def test_in_the_foreground_it_prints_its_address_and_tidies_up(tmp_path: Path) -> None:
+    """The first line holds the address; SIGTERM ends it without a trace."""
+    command = [sys.executable, "-m", "mistral_nb.simulator", "--api-key", "sesame"]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found is not None
+        for key, status in (("sesame", 200), ("other", 401)):
+            headers = {"authorization": f"Bearer {key}"}
+            assert httpx2.get(f"{found.group()}/v1/models", headers=headers).status_code == status
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert list(tmp_path.glob("mistral-simulator-*")) == []
+
+
+def test_a_taken_port_is_an_error_and_leaves_no_thread(make_api: Callable[..., Api]) -> None:
+    """Starting a second one on the same port fails at once."""
+    api = make_api()
+    before = threading.active_count()
+    port = int(api.simulator.url.rpartition(":")[2])
+    with pytest.raises(OSError, match="in use"):
+        start_simulator(port=port)
+    assert threading.active_count() == before
 
 
 def test_the_same_seed_says_the_same(make_api: Callable[..., Api]) -> None:
