@@ -11,11 +11,11 @@ arrival in the kernel to the screen refresh that shows it.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import statistics
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from playwright.sync_api import sync_playwright
 
@@ -48,28 +48,31 @@ import html, json, time, ipywidgets
 from IPython.display import Markdown, clear_output, display
 def unseen(): return session.stream('x', model='reply', show=False)
 seen = {{}}
-session.events.on('chat:*', lambda event: seen.setdefault(event.name, time.time()), maxsize=1)
+def note(event): seen[event.name] = time.time()
 """
 CELL = """
-seen.clear()
+for name in ('chat:chunk', 'chat:complete'): session.events.once(name, note)
 cpu = time.process_time()
 {way}
 cpu = time.process_time() - cpu
 """
 WATCH = """([selector, end]) => {
     const seen = window.seen = {tasks: []};
-    new PerformanceObserver(list => seen.tasks.push(...list.getEntries().map(e => [Math.round((performance.timeOrigin + e.startTime)) / 1000, e.duration])))
+    new PerformanceObserver(list => seen.tasks.push(...list.getEntries().map(e => e.duration)))
         .observe({type: "longtask"});
     const look = now => {
         const output = document.querySelector(selector);
         const at = Date.now() / 1000;
-        const text = output?.querySelector("p,h2,pre,code")?.textContent ?? "";
+        const text = (output?.querySelector("[role=log]") ?? output)?.textContent ?? "";
         if (!seen.first && text.trim()) seen.first = at;
         if (!seen.last && output?.textContent.slice(-400).includes(end)) seen.last = at;
         else requestAnimationFrame(look);
     };
     requestAnimationFrame(look);
 }"""
+OUTPUT = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell:nth-of-type(2) .jp-OutputArea"
+SLOW = ("HTML.value +=", "display_handle.update", "clear_output")
+SIZE = 10
 END = "The very last words."
 PARAGRAPH = """\
 ## {n}. Where the pieces wait
@@ -97,55 +100,84 @@ for piece in reply:
 """
 
 
-def reply(chunks: int, size: int = 10) -> str:
+def reply(chunks: int, size: int = SIZE) -> str:
     """Build Markdown of ``chunks * size`` characters."""
-    text = "".join(PARAGRAPH.format(n=n) for n in range(chunks * size // 1000))
+    text = "".join(PARAGRAPH.format(n=n) for n in range(chunks * size // 1000 + 1))
     return text[: chunks * size - len(END) - 2] + "\n\n" + END
 
 
-def measure(lab: LabPage, way: str) -> dict[str, Any]:
+def measure(lab: LabPage, way: str) -> dict[str, float]:
     """Show the reply in one way and measure it."""
     lab.open("bench", [SETUP, CELL.format(way=WAYS[way]), "print(json.dumps([cpu, seen]))"])
     lab.run(0)
-    number = lab.output(1)
-    del number
-    lab.page.evaluate(WATCH, [".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell:nth-of-type(2) .jp-OutputArea", END])
+    lab.page.evaluate(WATCH, [OUTPUT, END])
     with lab.counting() as received:
         lab.start(1)
-        lab.eventually(
-            lambda: lab.cell(1).locator(".jp-InputPrompt").inner_text().strip("[]: ").isdigit(),
-            "the cell ends", limit=600,
-        )
+        prompt = lab.cell(1).locator(".jp-InputPrompt")
+        lab.eventually(lambda: prompt.inner_text().strip("[]: ").isdigit(), "the end", limit=900)
+        if way != "unseen":
+            with contextlib.suppress(AssertionError):  # some lose what comes too fast
+                lab.eventually(lambda: lab.page.evaluate("() => window.seen.last"), "it", limit=60)
         lab.page.wait_for_timeout(1000)
         size = received()
     shown = lab.page.evaluate("() => window.seen")
     lab.run(2)
     cpu, seen = json.loads(lab.output(2).inner_text())
-    return {"bytes": size, "cpu": cpu, "shown": shown, "seen": seen}
+    return {
+        "bytes": size,
+        "cpu": cpu,
+        "longest": max(shown["tasks"], default=0),
+        "blocked": sum(each - 50 for each in shown["tasks"]),
+        "first": 1000 * (shown.get("first", float("inf")) - seen["chat:chunk"]),
+        "last": 1000 * (shown.get("last", float("inf")) - seen["chat:complete"]),
+    }
+
+
+def print_table(results: dict[str, dict[str, float]], chunks: int) -> None:
+    """Print one line for each way."""
+    unseen, text = results["unseen"], chunks * SIZE
+    print(
+        f"{'':22}{'bytes/text':>11}{'CPU us/chunk':>14}{'longest task':>14}"
+        f"{'blocked':>10}{'first char':>12}{'last char':>11}"
+    )
+    for way, found in results.items():
+        if way == "unseen":
+            continue
+        print(
+            f"{way:22}{found['bytes'] / text:11.1f}"
+            f"{(found['cpu'] - unseen['cpu']) / chunks * 1e6:14.0f}"
+            f"{found['longest']:11.0f} ms{found['blocked']:7.0f} ms"
+            f"{found['first']:9.0f} ms{found['last']:8.0f} ms"
+        )
 
 
 def main() -> None:
-    """Measure every way and print a table."""
+    """Measure every way and print a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--chunks", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(WAYS))
     options = parser.parse_args()
-    text = reply(options.chunks)
     server = ScriptedServer()
-    server.add("reply", pieces(text, 10), rate=options.rate)
+    server.add("reply", pieces(reply(options.chunks), SIZE), rate=options.rate)
+    results = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         jupyter = LabServer(Path(folder) / "lab", {"SCRIPTED_URL": server.url})
         browser = launch(playwright)
         lab = LabPage(jupyter, browser)
-        for way in options.only:
-            runs = [measure(lab, way) for _ in range(options.runs)]
-            print(way, json.dumps(runs))
+        measure(lab, "mistral_nb")  # JupyterLab loads its parts at first use
+        for way in dict.fromkeys(["unseen", *options.only]):
+            runs = [measure(lab, way) for _ in range(1 if way in SLOW else options.runs)]
+            results[way] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         browser.close()
         jupyter.stop()
     server.stop()
-    print(statistics)
+    print(
+        f"{options.chunks * SIZE / 1000:g} kB of Markdown in {options.chunks} chunks at "
+        f"{options.rate:g} chunks/s, medians of {options.runs} runs (of 1 for {', '.join(SLOW)})\n"
+    )
+    print_table(results, options.chunks)
 
 
 if __name__ == "__main__":
