@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Core", "Simulator", "serve", "shared_simulator", "start_simulator"]
 
 STOP_SECONDS = 5.0
+TICK_SECONDS = 0.1
 
 
 @dataclass
@@ -65,6 +66,31 @@ class Core:
         """Misbehave like this from now on; the dice start again."""
         self.dice.reset()
         self.faults = faults
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that stops when it is told to, not at its next look at the clock."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        """Tick until asked to stop."""
+        self._loop = asyncio.get_running_loop()
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), TICK_SECONDS)
+
+    def ask_to_stop(self) -> None:
+        """Stop soon; callable from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._asked.set)
 
 
 class Simulator:
@@ -104,7 +130,7 @@ class Simulator:
             server_header=False,
             loop="asyncio",
         )
-        self._server = uvicorn.Server(config)
+        self._server = _Server(config)
         self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
         core.worker.start()
         self._thread.start()
@@ -168,7 +194,7 @@ class Simulator:
         with self._stopping:
             if self.stopped:
                 return
-            self._server.should_exit = True
+            self._server.ask_to_stop()
         self._core.worker.stop()
         self._thread.join(STOP_SECONDS)
         self._socket.close()

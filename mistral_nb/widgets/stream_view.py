@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb import portal as portals
@@ -28,6 +29,11 @@ RETRY_LIMIT = 60.0
 GROWTH = 1.3
 """Without a live view, the output is resent when the reply has grown by this factor."""
 
+KEPT = 20
+"""Settled views whose widgets stay open, for pages that do not know of the settled output:
+one loaded again in mid-stream, or from a file that was saved then."""
+
+_settled: deque[Channel] = deque()
 log = logging.getLogger(__name__)
 
 
@@ -186,16 +192,10 @@ class StreamView:
         self._live = False
         self._screen.frame()
         self._publish(self._static())
-        self._free()
-
-    def _free(self) -> None:
-        """Close the widget once no view needs it.
-
-        A model that is closed while the browser still builds it logs an error there. And a
-        page that was loaded after the cell ran does not know the display id: its view stays.
-        """
-        if self._channel is not None and len(self._pages) == 1:
-            self._channel.close()
+        if self._channel is not None:
+            _settled.append(self._channel)
+        while len(_settled) > KEPT:
+            _settled.popleft().close()
 
     def _give_up_waiting(self) -> None:
         """Without a front end's sign of life, go on with static output."""
@@ -230,9 +230,7 @@ class StreamView:
             if page in self._pages:
                 return
             self._pages.add(page)
-            if not self._live:
-                self._free()
-            elif self._screen.ending is not None:
+            if self._live and self._screen.ending is not None:
                 self._end()
         self._channel.send(self._screen.whole())
 
