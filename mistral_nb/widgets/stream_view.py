@@ -184,7 +184,7 @@ class StreamView:
         assert ending is not None
         if not self._live or not (self._keep or ending.may_retry):
             self._settle()
-        elif self._pages and not self._keep:
+        elif self._pages and not self._keep and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RETRY_LIMIT, self._settle)
 
     def _settle(self) -> None:
@@ -239,7 +239,7 @@ class StreamView:
         assert self._channel is not None
         if self._timer is not None:
             self._timer.cancel()
-        self._retrying = False
+        self._timer, self._retrying, self._live = None, False, True
         self.handle = handle
         self._screen = Screen(handle.model, self._screen.number + 1)
         self._channel.send(self._screen.whole())

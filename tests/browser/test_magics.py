@@ -55,3 +55,19 @@ def test_help_and_tables_show(lab: LabPage, scripted: ScriptedServer) -> None:
     assert "magic-table" in lab.output(2).inner_text()
     assert "models, runs, simulator, usage" in lab.output(3).inner_text()
     lab.problems.clear()
+
+
+def test_help_and_completion(lab: LabPage) -> None:
+    """`%%mistral?` shows its options; Tab after `%%mis` completes the name."""
+    lab.open("help", [LOAD, "%%mistral?", "%%mis"])
+    lab.run(0)
+    lab.start(1)
+    lab.page.get_by_text("--conversation").first.wait_for()
+    name = lab.cell(2).locator(".cm-content")
+    name.click()
+    lab.page.keyboard.press("End")
+    lab.page.keyboard.press("Tab")
+    offered = lab.page.locator(".jp-Completer-item", has_text="%%mistral")
+    lab.eventually(
+        lambda: name.inner_text().strip() == "%%mistral" or offered.count(), "it is completed"
+    )
