@@ -66,6 +66,7 @@ _MIGRATIONS = (
     CREATE UNIQUE INDEX attempt_of ON attempt (row, number)
     """,
     "CREATE TABLE flight (row INTEGER PRIMARY KEY, at REAL NOT NULL)",
+    "ALTER TABLE attempt ADD COLUMN seconds REAL",
 )
 _INDEXES = (
     "CREATE INDEX IF NOT EXISTS request_shard ON request (shard)",
@@ -152,6 +153,7 @@ class Answer(NamedTuple):
         prompt_tokens: As billed.
         completion_tokens: As billed.
         cached_tokens: Part of the prompt tokens billed at the cached price.
+        seconds: From sending the request to its answer; None where that was not measured.
     """
 
     text: str | None = None
@@ -162,6 +164,7 @@ class Answer(NamedTuple):
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    seconds: float | None = None
 
 
 class Finding(NamedTuple):
@@ -391,6 +394,12 @@ class Ledger:
             "reused": reused,
         }
 
+    def seconds(self) -> list[float]:
+        """Return how long the good answers took, in seconds, as far as that was measured."""
+        with self.reading() as db:
+            sql = "SELECT seconds FROM attempt WHERE seconds IS NOT NULL AND error IS NULL"
+            return [seconds for (seconds,) in db.execute(sql)]
+
     def usage(self) -> tuple[int, int, int]:
         """Return what was paid for: prompt, completion and cached tokens."""
         with self.reading() as db:
@@ -419,7 +428,7 @@ def add_attempts(
     now = time.time()
     db.executemany(
         "INSERT INTO attempt (text, error, again, status, finish, prompt_tokens, "
-        "completion_tokens, cached_tokens, row, number, shard, source, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "completion_tokens, cached_tokens, seconds, row, number, shard, source, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         ((*answer, row, number, shard, source, now) for row, number, answer in attempts),
     )

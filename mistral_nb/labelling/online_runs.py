@@ -168,6 +168,8 @@ class OnlineEngine:
             answers.append(Answer(error=reason, again=outcome.again, status=outcome.status))
         elif all(outcome.body is not each for each in outcome.discarded):
             answers.append(self._answer(outcome.body, outcome.status, good=outcome.error is None))
+        # Of a request sent more than once, the last attempt was measured.
+        answers[-1] = answers[-1]._replace(seconds=outcome.seconds)
         return _row(outcome.custom_id), tuple(answers)
 
     def _answer(self, body: bytes, status: int | None, *, good: bool = False) -> Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -12,6 +13,8 @@ from pydantic import BaseModel, field_validator
 from mistral_nb import errors
 from mistral_nb.client import Connection
 from mistral_nb.labelling import start_run
+from mistral_nb.labelling.folder import RunFolder
+from mistral_nb.labelling.ledger import Ledger
 from mistral_nb.labelling.prices import cost
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
@@ -19,6 +22,7 @@ from tests.conftest import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import Run
@@ -200,3 +204,13 @@ def test_options_of_the_other_mode_are_refused(
     """What means nothing in a mode is an error that says what it is for."""
     with pytest.raises(errors.InputError, match=says):
         label(table(2), **options)
+
+
+def test_the_time_each_answer_took_is_kept(label: Callable[..., Run], home: Path) -> None:
+    """The ledger knows how long every answer took: more than nothing."""
+    run = label(table(20), mode="online", name="timed")
+    run.result(30)
+    with closing(Ledger(RunFolder.of(home, "timed").ledger)) as ledger:
+        seconds = ledger.seconds()
+    assert len(seconds) == 20
+    assert all(0 < each < 30 for each in seconds)
