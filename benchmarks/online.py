@@ -63,55 +63,28 @@ async def in_turns(
 
 
 def ours(url: str) -> Any:
-    """The engine of label(mode="online"), with a ledger on disk and a schema."""
-    from mistral_nb.client import Connection
-    from mistral_nb.labelling.online import Outgoing, Sender
-    from mistral_nb.labelling.recipe import Recipe
-    from mistral_nb.labelling.schemas import compile_schema
-    from mistral_nb.labelling.verdicts import Fault
-    from mistral_nb.settings import resolve
-    from mistral_nb.store import open_store, transaction
+    """label(mode="online"): files of requests, ledger, schema and the merged table included."""
+    import pandas as pd
 
-    connection = Connection(resolve(api_key="bench", server_url=url))
-    schema = compile_schema(labels=LABELS)
-    recipe = Recipe(MODEL, schema=schema)
-    tables = """
-        CREATE TABLE intent (id TEXT, run INTEGER);
-        CREATE TABLE answer (id TEXT, label TEXT, body BLOB, tokens INTEGER)
-    """
-    ledger = open_store(Path(tempfile.mkdtemp()) / "ledger.sqlite", [tables])
+    import mistral_nb as mnb
 
-    def write(begins: Any, ends: Any) -> None:
-        with transaction(ledger):
-            ledger.executemany("INSERT INTO intent VALUES (?, 1)", [(name,) for name in begins])
-            ledger.executemany(
-                "INSERT INTO answer VALUES (?, ?, ?, ?)", [answer(each) for each in ends]
-            )
+    session = mnb.connect(api_key="bench", server_url=url)
 
-    def answer(outcome: Any) -> tuple[Any, ...]:
-        reply = json.loads(outcome.body)
-        text = reply["choices"][0]["message"]["content"]
-        return outcome.custom_id, label(text), outcome.body, reply["usage"]["total_tokens"]
-
-    async def commit(begins: Any, ends: Any) -> None:
-        await asyncio.to_thread(write, begins, ends)
-
-    def check(reply: dict[str, Any]) -> Fault | None:
-        wrong = schema.fault(reply["choices"][0]["message"]["content"])
-        return None if wrong is None else Fault(wrong)
-
-    async def send(rows: int, at_once: int) -> int:
-        head = b'{"model":"%b",' % MODEL.encode()
-        named = (
-            Outgoing(f"r{number}", head + recipe.body(messages(number)[0]["content"])[1:])
-            for number in range(rows)
+    def ask(rows: int, at_once: int) -> int:
+        df = pd.DataFrame({"text": [messages(number)[0]["content"] for number in range(rows)]})
+        run = session.label(
+            df,
+            "{text}",
+            labels=LABELS,
+            mode="online",
+            concurrency=at_once,
+            reuse=False,
+            show=False,
+            name=f"bench-{rows}",
         )
-        sender = Sender(
-            connection, recipe.endpoint, commit=commit, check=check, concurrency=at_once
-        )
-        return (await sender.send(named)).done
+        return int(run.result(600)["label"].notna().sum())
 
-    return lambda rows, at_once: connection.portal.call(send, rows, at_once)
+    return ask
 
 
 def ours_list(url: str) -> Any:
@@ -163,6 +136,29 @@ def plain_httpx2(url: str) -> Any:
                 }
                 reply = await client.post(f"{url}/v1/chat/completions", json=body)
                 return str(reply.json()["choices"][0]["message"]["content"])
+
+            return len(await in_turns(rows, at_once, ask))
+
+    return lambda rows, at_once: asyncio.run(run(rows, at_once))
+
+
+def plain_aiohttp(url: str) -> Any:
+    """Plain aiohttp with a pool as large as the concurrency."""
+    import aiohttp
+
+    async def run(rows: int, at_once: int) -> int:
+        headers = {"authorization": "Bearer bench"}
+        pool = aiohttp.TCPConnector(limit=at_once)
+        async with aiohttp.ClientSession(connector=pool, headers=headers) as client:
+
+            async def ask(number: int) -> str:
+                body = {
+                    "model": MODEL,
+                    "messages": messages(number),
+                    "response_format": FORMAT,
+                }
+                async with client.post(f"{url}/v1/chat/completions", json=body) as reply:
+                    return str((await reply.json())["choices"][0]["message"]["content"])
 
             return len(await in_turns(rows, at_once, ask))
 
@@ -251,8 +247,9 @@ def instructor(url: str) -> Any:
 
 
 WAYS: dict[str, tuple[Callable[[str], Any], str, str]] = {
-    "ours": (ours, "mistral_nb", "mistral_nb, ledger and schema"),
-    "process_batch": (ours_list, "mistral_nb", "mistral_nb.process_batch, schema"),
+    "ours": (ours, "mistral_nb", "mnb.label, ledger and schema"),
+    "process_batch": (ours_list, "mistral_nb", "mnb.process_batch, schema"),
+    "aiohttp": (plain_aiohttp, "aiohttp", "aiohttp, plain"),
     "httpx2": (plain_httpx2, "httpx2", "httpx2, plain"),
     "sdk": (sdk, "mistralai", "SDK complete_async + Semaphore"),
     "openai": (openai, "openai", "openai AsyncOpenAI"),
@@ -277,9 +274,14 @@ def measure(name: str, url: str, rows: int, at_once: int) -> None:
 
 def serve(latency: float, end: Any) -> None:
     """Answer every request after the latency."""
-    from tests.recorder import Recorder
+    from tests.recorder import GOOD, Arrival, Recorder, Say, refusal
 
-    end.send(Recorder(latency=latency, keep=False).url)
+    no_list = refusal(404)
+
+    def script(_: int, arrival: Arrival) -> Say:
+        return no_list if arrival.line.startswith("GET") else GOOD
+
+    end.send(Recorder(script, latency=latency, keep=False).url)
     time.sleep(3600)
 
 

@@ -90,11 +90,13 @@ class Arrival:
         at: When its last byte was here (monotonic clock).
         body: Its body.
         headers: Its headers, names in lower case.
+        line: Its first line, e.g. "POST /v1/chat/completions HTTP/1.1".
     """
 
     at: float
     body: bytes
     headers: dict[str, str]
+    line: str = ""
 
     @property
     def prompt(self) -> str:
@@ -189,9 +191,9 @@ class _Connection(asyncio.Protocol):
 
     def take(self, head: bytes, body: bytes) -> None:
         recorder = self.recorder
-        lines = head.decode("latin-1").split("\r\n")[1:] if recorder.keep else []
-        headers = {k.lower(): v for k, v in (line.split(": ", 1) for line in lines)}
-        arrival = Arrival(time.monotonic(), body, headers)
+        line, *lines = head.decode("latin-1").split("\r\n")
+        named = (each.split(": ", 1) for each in lines) if recorder.keep else ()
+        arrival = Arrival(time.monotonic(), body, {k.lower(): v for k, v in named}, line)
         say = recorder.script(len(recorder.arrivals), arrival)
         if recorder.keep:
             recorder.arrivals.append(arrival)

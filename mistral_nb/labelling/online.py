@@ -3,8 +3,8 @@
 Workers pull from one iterator, so that 200,000 requests are never 200,000 tasks. A request
 in its backoff holds no place: there are more workers than places. Starts and outcomes are
 handed to ``commit`` in groups; a request is sent once the commit that names it has returned.
-A few requests are written down ahead while they wait for a place, so that a slow disk delays
-none; after a kill these are as uncertain as those under way.
+It takes its place first, so that no more are ever written down without an end than may be
+under way: after a kill, these and no others are uncertain.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Outgoing", "Sender", "Summary"]
 
 WORKERS_A_PLACE = 4
-AHEAD = 4
-"""One request for so many places is written down while it waits for its place."""
 LONGEST_BACKOFF = 30.0
 ABORT_GRACE = 30.0
 """Seconds that requests under way get to end when the run cannot go on: they are paid for."""
@@ -165,7 +163,6 @@ class Sender:
             concurrency, rpm=rpm, tpm=tpm, hold=lambda: connection.wait_until
         )
         self._journal: Journal[Outcome] = Journal(commit, on_error=self._abort)
-        self._ahead = asyncio.Semaphore(max(1, self._throttle.most // AHEAD))
         self._ending = asyncio.Event()
         self._error: Exception | None = None
         self._grace = 0.0
@@ -284,13 +281,23 @@ class Sender:
                 self._finish(trial, last, undone=not trial.discarded)
 
     async def _permitted(self, trial: _Trial) -> Permit:
-        """Wait until the request is written down and may start."""
+        """Wait until the request may start and is written down."""
+        permit = await self._throttle.acquire(len(trial.request.body))
         if trial.begun:
-            return await self._throttle.acquire(len(trial.request.body))
-        async with self._ahead:
-            trial.begun = True
+            return permit
+        trial.begun = True
+        try:
             await self._journal.begin(trial.request.custom_id)
-            return await self._throttle.acquire(len(trial.request.body))
+            while (pause := self._pause()) > 0:  # noqa: ASYNC110 - asked for amid the commit
+                await asyncio.sleep(pause)
+        except BaseException:
+            self._throttle.give_back(permit)
+            raise
+        return permit
+
+    def _pause(self) -> float:
+        """Return the seconds for which the server wants no request."""
+        return self._connection.wait_until - time.monotonic()
 
     async def _attempt(self, trial: _Trial, permit: Permit) -> Judgement:
         """Send the request once."""
@@ -332,8 +339,7 @@ class Sender:
 
     def _settled(self, trial: _Trial, found: Judgement) -> bool:
         """Decide what follows from an attempt; False if the request is not through."""
-        pause = self._connection.wait_until - time.monotonic()
-        ends_all = self._patience.ended_by(found, self._throttle.rested, pause)
+        ends_all = self._patience.ended_by(found, self._throttle.rested, self._pause())
         if ends_all is not None:
             self._abort(ends_all)
         if self._patience.hopeless(found):

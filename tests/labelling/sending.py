@@ -72,7 +72,7 @@ def sender(connection: Connection, ledger: Ledger, **options: Any) -> Sender:
             first_rest=0.01,
             **limits,
         )
-    return Sender(connection, CHAT, commit=ledger.commit, **options)
+    return Sender(connection, CHAT, **{"commit": ledger.commit, **options})
 
 
 def send(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections import Counter
@@ -441,6 +442,43 @@ def test_retry_after_is_never_violated(recorder: Recorder, linked: Connection) -
         # What was on its way when the answer was written crossed it on the wire.
         during = [a.at for a in recorder.arrivals if told + 0.2 < a.at < told + 1.0]
         assert during == []
+
+
+def test_a_pause_asked_for_during_a_commit_is_kept(recorder: Recorder, linked: Connection) -> None:
+    """A request that is being written down when Retry-After comes waits until its time."""
+    recorder.latency = 0.1
+    recorder.script = lambda number, _: GOOD if number else refusal(429, retry_after="1")
+    ledger = Ledger()
+
+    async def slowly(begins: Sequence[str], ends: Sequence[Outcome]) -> None:
+        await asyncio.sleep(0.3 if "late" in begins else 0)
+        await ledger.commit(begins, ends)
+
+    async def two() -> AsyncIterator[Outgoing]:
+        yield request("early")
+        await asyncio.sleep(0.05)  # the answer to the early one comes amid the late one's commit
+        yield request("late")
+
+    engine = sender(linked, ledger, concurrency=2, commit=slowly)
+    linked.portal.call(engine.send, two())
+    told = recorder.answered[0][0]
+    assert all(arrival.at > told + 0.99 for arrival in recorder.arrivals[1:])
+    assert len(recorder.arrivals) == 3
+
+
+def test_no_more_is_uncertain_than_may_be_under_way(recorder: Recorder, linked: Connection) -> None:
+    """Whenever a kill comes, at most as many are written down without an end as may fly."""
+    ledger = Ledger()
+    most = 0
+
+    async def counting(begins: Sequence[str], ends: Sequence[Outcome]) -> None:
+        nonlocal most
+        await ledger.commit(begins, ends)
+        most = max(most, len(ledger.uncertain))
+
+    engine = sender(linked, ledger, concurrency=7, commit=counting)
+    linked.portal.call(engine.send, requests(300))
+    assert most == 7
 
 
 def test_limits_in_headers_prevent_429s(recorder: Recorder, linked: Connection) -> None:
