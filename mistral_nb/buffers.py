@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from mistral_nb.errors import InputError
-from mistral_nb.records import ChatChunk, Record, RunProgress
+from mistral_nb.records import ChatChunk, JobProgress, Record, RunProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,17 +90,17 @@ class Buffer:
     def _drop_oldest(self) -> None:
         """Forget the oldest chunk or progress; starts and ends are never dropped."""
         for position, item in enumerate(self._items):
-            if isinstance(item, ChatChunk | RunProgress):
+            if isinstance(item, ChatChunk | JobProgress | RunProgress):
                 del self._items[position]
                 self.dropped += 1
                 return
 
     def _join(self, record: Record) -> bool:
         """Join a chunk to the one it follows, or replace older progress; False if neither."""
-        if isinstance(record, RunProgress):
+        if isinstance(record, JobProgress | RunProgress):
             for position in range(len(self._items) - 1, -1, -1):
                 item = self._items[position]
-                if isinstance(item, RunProgress) and item.request_id == record.request_id:
+                if type(item) is type(record) and item.request_id == record.request_id:
                     self._items[position] = record
                     return True
             return False

@@ -20,7 +20,8 @@ MistralNbError
 │   └── StreamRefused         the server sent an error object inside the stream
 ├── WaitTimeout (TimeoutError)  the wait ended; the work itself goes on
 ├── StoreError                a local file (ledger, history) cannot be read or written
-└── RunError                  a labelling run cannot go on as asked
+├── RunError                  a labelling run cannot go on as asked
+└── JobError                  a background job did not end well; ``status`` says how
 ```
 """
 
@@ -36,6 +37,7 @@ __all__ = [
     "AuthenticationError",
     "InputError",
     "InvalidRequestError",
+    "JobError",
     "MistralNbError",
     "NotFoundError",
     "RateLimitError",
@@ -169,3 +171,17 @@ class StoreError(MistralNbError):
 
 class RunError(MistralNbError):
     """A labelling run cannot go on as asked; the message says what to do."""
+
+
+class JobError(MistralNbError):
+    """A background job did not end well.
+
+    Attributes:
+        job_id: The job.
+        status: ``"failed"``, ``"cancelled"`` or ``"uncertain"``.
+    """
+
+    def __init__(self, message: str, *, job_id: str, status: str) -> None:
+        super().__init__(message)
+        self.job_id = job_id
+        self.status = status

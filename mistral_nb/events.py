@@ -10,9 +10,19 @@
 | `run:progress`  | RunProgress   | its counts changed                               |
 | `run:complete`  | RunComplete   | every row has its end                            |
 | `run:error`     | RunError      | the run cannot go on                             |
+| `job:queued`    | JobQueued     | a background job waits for a worker              |
+| `job:delayed`   | JobDelayed    | it waits for its time, or out its backoff        |
+| `job:active`    | JobActive     | a worker began an attempt                        |
+| `job:progress`  | JobProgress   | its handler told how far it is                   |
+| `job:stalled`   | JobStalled    | its worker is gone; another one will take it     |
+| `job:completed` | JobCompleted  | it is done                                       |
+| `job:failed`    | JobFailed     | it is given up; it can be replayed               |
+| `job:cancelled` | JobCancelled  | it was cancelled                                 |
+| `job:uncertain` | JobUncertain  | a paid call of it may have been carried out      |
 
-Every request has one start and exactly one end (complete or error). Producers know no
-listener; each listener has a bounded buffer of its own, so a slow one harms nobody.
+Every request has one start and exactly one end (complete or error); a replayed job has one
+end more. Producers know no listener; each listener has a bounded buffer of its own, so a
+slow one harms nobody. The records themselves are in `records.py`.
 """
 
 from __future__ import annotations

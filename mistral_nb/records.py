@@ -13,6 +13,16 @@ __all__ = [
     "ChatComplete",
     "ChatError",
     "ChatStart",
+    "JobActive",
+    "JobCancelled",
+    "JobCompleted",
+    "JobDelayed",
+    "JobFailed",
+    "JobProgress",
+    "JobQueued",
+    "JobRecord",
+    "JobStalled",
+    "JobUncertain",
     "Record",
     "RunComplete",
     "RunError",
@@ -136,3 +146,95 @@ class RunError(Record):
 
     error: Exception
     counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord(Record):
+    """Base of what happens to a background job (``request_id`` is the job's id).
+
+    Attributes:
+        queue: Name of its queue.
+        at: When, in seconds since the epoch.
+    """
+
+    queue: str = ""
+    at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueued(JobRecord):
+    """A job waits for a worker: it was added, replayed, or its delay is over."""
+
+    name: ClassVar[str] = "job:queued"
+
+
+@dataclass(frozen=True, slots=True)
+class JobDelayed(JobRecord):
+    """A job waits for its time; ``error`` says what failed if this is a backoff."""
+
+    name: ClassVar[str] = "job:delayed"
+
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobActive(JobRecord):
+    """A worker began an attempt at a job."""
+
+    name: ClassVar[str] = "job:active"
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress(JobRecord):
+    """A handler told how far it is; ``progress`` is whatever it told."""
+
+    name: ClassVar[str] = "job:progress"
+
+    progress: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobStalled(JobRecord):
+    """A job's worker is gone; the job waits for another one."""
+
+    name: ClassVar[str] = "job:stalled"
+
+
+@dataclass(frozen=True, slots=True)
+class JobCompleted(JobRecord):
+    """A job is done; ``result`` is what its handler returned."""
+
+    name: ClassVar[str] = "job:completed"
+    final: ClassVar[bool] = True
+
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailed(JobRecord):
+    """A job is given up; it can be replayed."""
+
+    name: ClassVar[str] = "job:failed"
+    final: ClassVar[bool] = True
+
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobCancelled(JobRecord):
+    """A job was cancelled."""
+
+    name: ClassVar[str] = "job:cancelled"
+    final: ClassVar[bool] = True
+
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobUncertain(JobRecord):
+    """A paid call of a job may have been carried out; nobody repeats it unasked."""
+
+    name: ClassVar[str] = "job:uncertain"
+    final: ClassVar[bool] = True
+
+    error: str | None = None
