@@ -6,26 +6,26 @@ import asyncio
 import sys
 from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pandas as pd
 
-from mistral_nb.errors import InputError, MistralNbError, RunError
+from mistral_nb.errors import MistralNbError, RunError
 from mistral_nb.events import RunComplete, RunProgress, RunStart
 from mistral_nb.events import RunError as RunFailed
 from mistral_nb.labelling.batch import BatchEngine
 from mistral_nb.labelling.catalogue import no_such_run
 from mistral_nb.labelling.folder import RunFolder
-from mistral_nb.labelling.frames import load_frame, require_kept, same_frame
 from mistral_nb.labelling.judging import Judged
 from mistral_nb.labelling.ledger import Ledger, RunRecord
-from mistral_nb.labelling.merge import merge
 from mistral_nb.labelling.online_runs import OnlineEngine
 from mistral_nb.labelling.plan import Plan, check_server, restore, server_of
-from mistral_nb.labelling.prices import cost
 from mistral_nb.labelling.remote import Remote
-from mistral_nb.labelling.totals import summary, usage_of
+from mistral_nb.labelling.sources import kept_source
+from mistral_nb.labelling.telling import GOING_ON, Told
+from mistral_nb.labelling.totals import summary
 from mistral_nb.labelling.work import Engine, Options, Work
 from mistral_nb.portal import Handle, in_kernel
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mistral_nb.events import EventBus, Record
     from mistral_nb.labelling.ledger import Shard
     from mistral_nb.labelling.schemas import Schema
-    from mistral_nb.replies import Usage
+    from mistral_nb.labelling.sources import Target
 
 __all__ = ["Run"]
 
@@ -47,7 +47,7 @@ _following: dict[str, Run] = {}
 """The runs that this process follows, by folder; used on the portal's loop only."""
 
 
-class Run(Judged, Handle[pd.DataFrame]):
+class Run(Told, Judged, Handle[pd.DataFrame]):
     """One labelling of one table; ``await`` it or call ``.result()`` for the labelled table.
 
     Leaving it (an interrupt, a closed kernel, ``stop()``) only detaches: batch jobs go on at
@@ -74,75 +74,21 @@ class Run(Judged, Handle[pd.DataFrame]):
         self._plan = plan
         self._name = name
         self._df = df
+        self._target: Target | None = plan.source if plan else None
         self._model = plan.recipe.model if plan else ""
         self._mode = plan.mode if plan else "batch"
         self._status = "preparing"
         self._message = ""
-        total = 0 if plan is None else len(plan.df)
+        total = 0 if plan is None else plan.source.rows or 0
         self._base = {"total": total, "done": 0, "failed": 0, "reused": 0}
         self._counts = {**self._base, "running": 0, "waiting": total}
         self._started = False
-        self._cancel_asked = False
+        self._cancel_asked = self._paused = False
         self._work: Work | None = None
         self._leader: Run | None = None
         self._left = asyncio.Event()
         self._views: list[Callable[[], Awaitable[object]]] = []
         super().__init__(connection.portal, self._follow_to_end)
-
-    def __repr__(self) -> str:
-        counts = self.counts
-        parts = [f"{counts['done']:,} of {counts['total']:,} rows labelled"]
-        parts += [f"{counts[kind]:,} {kind}" for kind in ("failed", "running") if counts[kind]]
-        about = f" ({self._model})" if self._model else ""
-        return f"Run {self.name!r}: {self.status}, {', '.join(parts)}{about}"
-
-    @property
-    def name(self) -> str:
-        """What the run is called; ``"(preparing)"`` until an unnamed run's content is known."""
-        return self._name or "(preparing)"
-
-    @property
-    def status(self) -> str:
-        """``preparing``, ``running``, ``done``, ``cancelled``, ``detached`` or ``failed``."""
-        return self._leader.status if self._leader else self._status
-
-    @property
-    def message(self) -> str:
-        """Last thing worth saying, e.g. that the server does not answer; often empty."""
-        return self._leader.message if self._leader else self._message
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by status: total, done, failed, running, waiting, and reused among the done."""
-        return dict(self._leader.counts if self._leader else self._counts)
-
-    @property
-    def usage(self) -> Usage:
-        """Tokens billed so far, those of failed and repeated requests included."""
-        with self._ledger() as ledger:
-            return usage_of(ledger)
-
-    @property
-    def cost(self) -> float | None:
-        """US dollars so far by list price; None where the model's price is not known."""
-        with self._ledger() as ledger:
-            record = ledger.run()
-            return cost(usage_of(ledger), record.model, batch=record.mode == "batch")
-
-    @property
-    def errors(self) -> pd.DataFrame:
-        """The rows without a result: row, error, HTTP status and the raw reply, if any."""
-        with self._ledger() as ledger:
-            rows = [tuple(each) for each in ledger.failures()]
-        table = pd.DataFrame(rows, columns=["row", "error", "status", "raw"])
-        return table.astype({"row": "int64", "error": "string", "status": "Int64", "raw": "string"})
-
-    @property
-    def report(self) -> pd.DataFrame:
-        """What was odd: duplicate, unknown, missing or unreadable answers, uncertain requests."""
-        with self._ledger() as ledger:
-            rows = [tuple(each) for each in ledger.findings()]
-        return pd.DataFrame(rows, columns=["shard", "kind", "custom_id", "detail"])
 
     def stop(self) -> None:
         """Stop following the run; its batch jobs go on, online nothing more is sent.
@@ -162,13 +108,36 @@ class Run(Judged, Handle[pd.DataFrame]):
         Raises:
             RunError: This handle no longer follows the run.
         """
-        if self._future.done():
-            if self._status in {"done", "cancelled"}:
-                return
+        self._steer(self._cancel_now, "cancel")
+
+    def pause(self) -> None:
+        """Send nothing new until :meth:`unpause`; what is under way ends.
+
+        Online, requests under way end and no other starts. In batch mode no further batch job
+        is created; jobs at the server go on and are billed. A pause ends with this kernel:
+        ``mnb.resume(name)`` goes on at once.
+
+        Raises:
+            RunError: This handle no longer follows the run.
+        """
+        self._steer(partial(self._pause_now, True), "pause")
+
+    def unpause(self) -> None:
+        """Go on after :meth:`pause`.
+
+        Raises:
+            RunError: This handle no longer follows the run.
+        """
+        self._steer(partial(self._pause_now, False), "unpause")
+
+    def _steer(self, function: Callable[[], object], verb: str) -> None:
+        """Have a wish carried out on the portal's loop; a run that has ended needs none."""
+        if not self._future.done():
+            self._portal.call_soon(function)
+        elif self._status not in {"done", "cancelled"}:
             raise RunError(
-                f"This handle no longer follows the run. Use mnb.resume({self.name!r}).cancel()."
+                f"This handle no longer follows the run. Use mnb.resume({self.name!r}).{verb}()."
             )
-        self._portal.call_soon(self._cancel_now)
 
     def finish_with(self, work: Callable[[], Awaitable[object]]) -> None:
         """Have ``work`` awaited at the run's end, before its result is given (views)."""
@@ -200,9 +169,9 @@ class Run(Judged, Handle[pd.DataFrame]):
 
     async def _carry_out(self) -> pd.DataFrame:
         plan = self._plan
-        if plan is not None and not len(plan.df):
+        if plan is not None and plan.source.rows == 0:
             self._start()
-            empty: pd.DataFrame = merge(plan.df, [], plan.schema, plan.names)
+            empty = await _thread(plan.source.merged, None, plan.schema, plan.names)
             return self._complete(empty, "The table has no rows; nothing was sent.")
         folder = await self._prepare()
         while (leader := _following.get(str(folder.path))) is not None:
@@ -221,15 +190,10 @@ class Run(Judged, Handle[pd.DataFrame]):
         """Find the run's folder; build the run if there is none yet."""
         plan = self._plan
         if plan is None:
-            folder: RunFolder = RunFolder.of(self._connection.settings.home, self.name)
+            folder: RunFolder = self._folder()
             if not folder.exists:
                 raise RunError(await _thread(no_such_run, folder, self.name))
-            if self._df is None:
-                await _thread(require_kept, folder.input)
-            elif not await _thread(same_frame, self._df, folder.input):
-                raise InputError(
-                    f"The table given is not the one that {self.name!r} was started with."
-                )
+            self._target = await _thread(kept_source, folder, self.name, self._df)
             return folder
         folder = await _thread(plan.find)
         self._name = plan.name
@@ -267,10 +231,8 @@ class Run(Judged, Handle[pd.DataFrame]):
             except MistralNbError as error:
                 await self._add_way_on(ledger, error)
                 raise
-        df = self._plan.df if self._plan is not None else self._df
-        if df is None:
-            df = await _thread(load_frame, folder.input)
-        merged = await _thread(merge, df, ledger.results(), schema, names)
+        assert self._target is not None
+        merged = await _thread(self._target.merged, ledger, schema, names)
         self._status = record.status
         said = await _thread(summary, ledger, record)
         return self._complete(merged, f"{note} {said}".strip())
@@ -294,6 +256,7 @@ class Run(Judged, Handle[pd.DataFrame]):
             validate=schema.fault if schema else None,
             report=self._tell,
             recount=lambda: self._recount(ledger),
+            paused=self._paused,
         )
         self._work = work
         if self._cancel_asked or record.status == "cancelling":
@@ -322,7 +285,7 @@ class Run(Judged, Handle[pd.DataFrame]):
         if counts != self._counts or message != self._message:
             self._counts, self._message = counts, message
             if self._started:
-                self._publish(RunProgress(self.name, self.counts, message))
+                self._publish(RunProgress(self.name, self.counts, self.message))
 
     def _cancel_now(self) -> None:
         """Take note of a cancel, on the portal's loop; the engine does the rest."""
@@ -330,8 +293,18 @@ class Run(Judged, Handle[pd.DataFrame]):
         if self._leader is not None:
             self._leader._cancel_now()  # noqa: SLF001 - the same class
         if self._work is not None and not self._work.cancelled.is_set():
-            self._work.cancelled.set()
+            self._work.cancel()
             self._portal.spawn(_thread, self._work_cancelling)
+
+    def _pause_now(self, paused: bool) -> None:
+        """Take note of a pause or its end, likewise."""
+        self._paused = paused
+        if self._leader is not None:
+            self._leader._pause_now(paused)  # noqa: SLF001 - the same class
+        if self._work is not None:
+            self._work.pause(paused)
+        if self._started and self._status in GOING_ON:
+            self._publish(RunProgress(self.name, self.counts, self.message))
 
     def _work_cancelling(self) -> None:
         if self._work is not None and self._status == "running":
@@ -374,10 +347,13 @@ class Run(Judged, Handle[pd.DataFrame]):
     def _remote(self, options: Options) -> Remote:
         return Remote(self._connection, options.patience, lambda text: self._tell([], text))
 
+    def _folder(self) -> RunFolder:
+        return RunFolder.of(self._connection.settings.home, self.name)
+
     @contextmanager
     def _ledger(self) -> Iterator[Ledger]:
-        folder = RunFolder.of(self._connection.settings.home, self.name)
-        if not folder.exists:
+        folder = self._folder()
+        if self._name is None or not folder.exists:
             raise RunError(f"The run {self.name!r} has nothing to tell yet.")
         with closing(Ledger(folder.ledger)) as ledger:
             yield ledger

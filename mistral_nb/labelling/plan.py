@@ -9,11 +9,8 @@ from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from mistral_nb.errors import InputError, RunError
 from mistral_nb.labelling.folder import RunFolder
-from mistral_nb.labelling.frames import keep_frame
 from mistral_nb.labelling.ledger import Ledger, RunRecord
 from mistral_nb.labelling.merge import Names
 from mistral_nb.labelling.prompts import Prompt, compile_prompt
@@ -22,11 +19,11 @@ from mistral_nb.labelling.requests import (
     Limits,
     ShardWriter,
     content_digest,
-    make_requests,
     write_requests,
 )
 from mistral_nb.labelling.reuse import Reuse
 from mistral_nb.labelling.schemas import Schema, compile_schema
+from mistral_nb.labelling.sources import Source, as_source
 from mistral_nb.labelling.work import Options
 
 if TYPE_CHECKING:
@@ -46,7 +43,7 @@ class Plan:
     """A labelling run as asked for.
 
     Attributes:
-        df: The table, shape (rows, columns).
+        source: The rows.
         prompt: Makes each row's text or messages.
         recipe: Makes requests of them.
         schema: What replies must look like, or None.
@@ -61,7 +58,7 @@ class Plan:
         home: Folder of all runs.
     """
 
-    df: pd.DataFrame
+    source: Source
     prompt: Prompt
     recipe: Recipe
     schema: Schema | None
@@ -83,7 +80,7 @@ class Plan:
         """
         if self.name is not None and not RunFolder.of(self.home, self.name).exists:
             return RunFolder.of(self.home, self.name)
-        digest = content_digest(make_requests(self.df, self.prompt, self.recipe))
+        digest = content_digest(self.source.requests(self.prompt, self.recipe, bodies=False))
         if self.name is None:
             self.name = f"run-{digest[:8]}"
         folder = RunFolder.of(self.home, self.name)
@@ -118,19 +115,19 @@ class Plan:
                 reuse = None
                 if self.reuse:
                     reuse = stack.enter_context(Reuse(self.home, self.server, model, endpoint))
-                requests = make_requests(self.df, self.prompt, self.recipe)
+                requests = self.source.requests(self.prompt, self.recipe)
                 writer = ShardWriter(fresh, self.options.limits)
                 digest = write_requests(requests, ledger, writer, reuse)
-                keep_frame(self.df, fresh.input)
-                ledger.write_run(self._record(digest))
-                ledger.update_run(counts=ledger.counts())
+                self.source.keep(fresh)
+                counts = ledger.counts()
+                ledger.write_run(self._record(digest, counts))
             if not folder.adopt(fresh):  # another process made it meanwhile
                 with closing(Ledger(folder.ledger)) as ledger:
                     self._compare(ledger, digest)
         finally:
             shutil.rmtree(fresh.path, ignore_errors=True)
 
-    def _record(self, digest: str) -> RunRecord:
+    def _record(self, digest: str, counts: dict[str, int]) -> RunRecord:
         assert self.name is not None
         now = time.time()
         return RunRecord(
@@ -141,11 +138,12 @@ class Plan:
             model=self.recipe.model,
             endpoint=self.recipe.endpoint,
             server=self.server,
-            rows=len(self.df),
+            rows=counts["total"],
             spec=self.spec,
             status="running",
             created=now,
             updated=now,
+            counts=counts,
         )
 
     def _compare(self, ledger: Ledger, digest: str) -> None:
@@ -155,7 +153,7 @@ class Plan:
             return
         other = _difference(there, self)
         if other is None:
-            requests = make_requests(self.df, self.prompt, self.recipe)
+            requests = self.source.requests(self.prompt, self.recipe, bodies=False)
             row = ledger.first_other((each.row, each.digest) for each in requests)
             other = f"row {row} asks something else" if row is not None else "the rows differ"
         raise InputError(
@@ -190,15 +188,7 @@ def make_plan(
     Raises:
         InputError: An argument cannot be used; the message names it.
     """
-    if isinstance(df, pd.Series):
-        raise InputError("df is a Series: give a table, e.g. series.to_frame('text').")
-    if not isinstance(df, pd.DataFrame):
-        raise InputError(f"df must be a pandas DataFrame, not {type(df).__name__}.")
-    if isinstance(df.columns, pd.MultiIndex):
-        raise InputError(
-            "The table's columns have several levels. Join them first, e.g. "
-            "df.columns = ['.'.join(map(str, c)) for c in df.columns]."
-        )
+    source = as_source(df)
     if mode not in MODES:
         raise InputError(
             f"mode={mode!r} is not possible: use mode='batch' (the Batch API at half the price), "
@@ -206,16 +196,16 @@ def make_plan(
         )
     auto = mode == "auto"
     if auto:
-        mode = "online" if len(df) <= AUTO_ROWS else "batch"
+        few = source.rows is not None and source.rows <= AUTO_ROWS
+        mode = "online" if few else "batch"
     options = options.settled(mode, auto=auto)
     if name is not None:
         RunFolder.of(home, name)
-    columns = list(df.columns)
     compiled = compile_schema(schema, labels, column)
     names = Names(compiled, column, prefix)
-    names.check(columns)
+    names.check(source.columns)
     recipe = Recipe(model, system, compiled, chat_options)
-    prompted = compile_prompt(prompt, columns)
+    prompted = compile_prompt(prompt, source.columns)
     spec = {
         "prompt": prompted.source,
         "schema": compiled.record() if compiled else None,
@@ -225,7 +215,19 @@ def make_plan(
         **recipe.describe(),
     }
     return Plan(
-        df, prompted, recipe, compiled, names, spec, name, mode, auto, options, reuse, server, home
+        source,
+        prompted,
+        recipe,
+        compiled,
+        names,
+        spec,
+        name,
+        mode,
+        auto,
+        options,
+        reuse,
+        server,
+        home,
     )
 
 
@@ -263,7 +265,11 @@ def _difference(there: RunRecord, plan: Plan) -> str | None:
     pairs = (
         ("server", there.server, plan.server),
         ("model", there.model, plan.recipe.model),
-        ("number of rows", there.rows, len(plan.df)),
+        (
+            "number of rows",
+            there.rows,
+            there.rows if plan.source.rows is None else plan.source.rows,
+        ),
         ("system prompt", there.spec.get("system"), plan.recipe.system),
         ("prompt", there.spec.get("prompt"), plan.prompt.source),
     )

@@ -1,0 +1,169 @@
+"""Where a run's rows come from and where its result goes: a table here; files and Dask beside it.
+
+Everything between the two, from requests to the ledger, is the same whatever the source.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pandas as pd
+
+from mistral_nb.errors import InputError
+from mistral_nb.labelling.frames import keep_frame, load_frame, require_kept, same_frame
+from mistral_nb.labelling.merge import merge
+from mistral_nb.labelling.requests import make_requests
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Iterator, Sequence
+    from pathlib import Path
+
+    from mistral_nb.labelling.folder import RunFolder
+    from mistral_nb.labelling.ledger import Ledger
+    from mistral_nb.labelling.merge import Names
+    from mistral_nb.labelling.prompts import Prompt
+    from mistral_nb.labelling.recipe import Recipe
+    from mistral_nb.labelling.requests import Request
+    from mistral_nb.labelling.schemas import Schema
+
+__all__ = ["FrameSource", "Source", "Target", "as_source", "kept_source"]
+
+
+class Target(Protocol):
+    """Where the results of a run go."""
+
+    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> Any:
+        """Put the results beside the rows they belong to.
+
+        Args:
+            ledger: Has a result for every row; None if there are no rows.
+            schema: Reads the replies.
+            names: Names of the result columns.
+
+        Returns:
+            What the run gives as its result.
+        """
+
+
+class Source(Target, Protocol):
+    """The rows of a run, which can be gone through as often as is needed.
+
+    Attributes:
+        columns: All column labels, in order.
+        rows: How many rows there are; None if that shows only when they are read.
+    """
+
+    columns: Sequence[Hashable]
+    rows: int | None
+
+    def requests(self, prompt: Prompt, recipe: Recipe, *, bodies: bool = True) -> Iterator[Request]:
+        """Yield each row's request, in order.
+
+        Args:
+            prompt: Makes each row's text or messages.
+            recipe: Makes bodies of them.
+            bodies: False if only the content hashes are wanted.
+
+        Yields:
+            One Request a row.
+
+        Raises:
+            InputError: The prompt fails on a row.
+        """
+
+    def keep(self, folder: RunFolder) -> None:
+        """Keep in a run's folder what another process needs to give the result."""
+
+
+class FrameSource:
+    """A table in memory.
+
+    Args:
+        df: The table, shape (rows, columns).
+
+    Raises:
+        InputError: It is no table, or its columns have several levels.
+    """
+
+    def __init__(self, df: Any) -> None:
+        if isinstance(df, pd.Series):
+            raise InputError("df is a Series: give a table, e.g. series.to_frame('text').")
+        if not isinstance(df, pd.DataFrame):
+            raise InputError(f"df must be a pandas DataFrame, not {type(df).__name__}.")
+        if isinstance(df.columns, pd.MultiIndex):
+            raise InputError(
+                "The table's columns have several levels. Join them first, e.g. "
+                "df.columns = ['.'.join(map(str, c)) for c in df.columns]."
+            )
+        self.df = df
+        self.columns: Sequence[Hashable] = list(df.columns)
+        self.rows: int | None = len(df)
+
+    def requests(self, prompt: Prompt, recipe: Recipe, *, bodies: bool = True) -> Iterator[Request]:
+        """Yield each row's request; see :class:`Source`."""
+        del bodies  # making them costs little more than their hashes
+        return make_requests(self.df, prompt, recipe)
+
+    def keep(self, folder: RunFolder) -> None:
+        """Write the table to the run's folder."""
+        keep_frame(self.df, folder.input)
+
+    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> pd.DataFrame:
+        """Return the table with the result columns."""
+        return merge(self.df, ledger.results() if ledger else [], schema, names)
+
+
+class KeptFrame:
+    """A table that a run's folder keeps; it is read when the result is asked for.
+
+    Args:
+        path: Where it is kept.
+
+    Raises:
+        RunError: Some of it could not be kept; the message says what to do.
+    """
+
+    def __init__(self, path: Path) -> None:
+        require_kept(path)
+        self._path = path
+
+    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> pd.DataFrame:
+        """Return the table with the result columns."""
+        return FrameSource(load_frame(self._path)).merged(ledger, schema, names)
+
+
+def as_source(rows: Any) -> Source:
+    """Take whatever holds rows as a source.
+
+    Args:
+        rows: A pandas DataFrame, or a source.
+
+    Returns:
+        The source.
+
+    Raises:
+        InputError: It holds no rows that can be labelled.
+    """
+    return FrameSource(rows)
+
+
+def kept_source(folder: RunFolder, name: str, df: Any = None) -> Target:
+    """Find the rows of a run that is there already.
+
+    Args:
+        folder: The run's folder.
+        name: The run's name.
+        df: The table, for a run whose table could not be kept.
+
+    Returns:
+        Something that can give the run's result.
+
+    Raises:
+        RunError: The rows were not kept and not given.
+        InputError: The table given is another one.
+    """
+    if df is None:
+        return KeptFrame(folder.input)
+    if not same_frame(df, folder.input):
+        raise InputError(f"The table given is not the one that {name!r} was started with.")
+    return FrameSource(df)
