@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mistral_nb import errors
+    from mistral_nb.event_source import sse
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import ListRun, Run
     from mistral_nb.portal import allow_nested_run, run
@@ -48,6 +49,7 @@ __all__ = [
     "review",
     "run",
     "runs",
+    "sse",
     "stream",
 ]
 
@@ -62,6 +64,7 @@ _HOMES = {
     "allow_nested_run": "portal",
     "connect": "session",
     "run": "portal",
+    "sse": "event_source",
 }
 
 

@@ -1,4 +1,4 @@
-"""A server that answers every POST with the bytes it is given: recorded streams, broken ones."""
+"""A server that answers every request with the bytes it is given: recorded streams, broken ones."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ class Replay:
         self.pause = 0.0
         self.status = 200
         self.headers: dict[str, str] = {}
+        self.turns: list[dict[str, Any]] = []  # what to answer to each request, then as above
         self.requests: list[dict[str, Any]] = []
         self.request_headers: list[dict[str, str]] = []
         self.gone = threading.Event()
@@ -56,13 +57,17 @@ class Replay:
             def do_POST(self) -> None:
                 outer.answer(self)
 
+            do_GET = do_POST
+
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server.server_port}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
-        body = handler.rfile.read(int(handler.headers["content-length"]))
-        self.requests.append(json.loads(body))
+        body = handler.rfile.read(int(handler.headers.get("content-length", 0)))
+        self.requests.append(json.loads(body or b"{}"))
+        if self.turns:
+            self.__dict__.update(self.turns.pop(0))
         self.request_headers.append({k.lower(): v for k, v in handler.headers.items()})
         handler.send_response(self.status)
         kind = "text/event-stream" if self.status == 200 else "application/json"
