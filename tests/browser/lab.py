@@ -254,7 +254,11 @@ class LabPage:
                 const {commands, serviceManager: {sessions}, shell} = window.jupyterapp;
                 await sessions.ready;
                 if (shell.currentWidget?.context) await commands.execute("docmanager:save");
-                for (const widget of [...shell.widgets("main")]) widget.close();
+                for (const widget of [...shell.widgets("main")]) {
+                    // An output that comes after the save would have it ask what to do.
+                    if (widget.context) widget.context.model.dirty = false;
+                    widget.close();
+                }
                 while (![...sessions.running()].some(each => each.path === path)) {
                     await sessions.refreshRunning();
                 }
