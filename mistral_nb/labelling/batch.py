@@ -98,6 +98,7 @@ class BatchEngine:
             await self._collect(shard)
 
     async def _upload(self, shard: Shard) -> Shard:
+        await self._work.may_send()
         if self._work.cancelled.is_set():
             return await self._never_sent(shard)
         again = shard.state == "uploading"
@@ -109,6 +110,7 @@ class BatchEngine:
 
     async def _create(self, shard: Shard) -> Shard:
         again = shard.state == "creating"
+        await self._work.may_send()
         if self._work.cancelled.is_set() and not again:
             return await self._never_sent(shard)
         await self._update(shard, state="creating")
@@ -156,10 +158,12 @@ class BatchEngine:
             self._mention_age(shard, moved)
             age = time.time() - (shard.submitted or time.time())
             pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, PAUSE_SHARE * age))
+            if self._work.paused:
+                pause = LONGEST_PAUSE
             with anyio.move_on_after(pause * random.uniform(0.8, 1.2)):  # noqa: S311
                 if asked:
                     await anyio.sleep(LONGEST_PAUSE)
-                await self._work.cancelled.wait()
+                await self._work.wish()
 
     async def _end(self, shard: Shard, job: BatchJob) -> Shard:
         reasons = "; ".join(error_text(each.message) for each in job.errors[:3])

@@ -31,7 +31,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["Answer", "Finding", "Ledger", "RunRecord", "Shard", "ShardState", "add_attempts"]
+__all__ = [
+    "ROWS",
+    "Answer",
+    "Finding",
+    "Ledger",
+    "RunRecord",
+    "Shard",
+    "ShardState",
+    "add_attempts",
+]
 
 ShardState = Literal["written", "uploading", "uploaded", "creating", "submitted", "ended", "done"]
 """Each is committed before the step it names begins; `ended` means: download and read."""
@@ -72,13 +81,14 @@ _INDEXES = (
     "CREATE INDEX IF NOT EXISTS request_shard ON request (shard)",
     "CREATE INDEX IF NOT EXISTS request_digest ON request (digest)",
 )
-_ROWS = """
+ROWS = """
     SELECT r.row AS row, a.text AS text, COALESCE(r.error, a.error) AS error, a.status AS status,
            COALESCE(r.twin, r.row) AS answered_by, r.error IS NULL AND a.row IS NULL AS open
     FROM request r
     LEFT JOIN request o ON o.row = COALESCE(r.twin, r.row)
     LEFT JOIN attempt a ON a.row = o.row AND a.number = o.attempts
 """
+"""Selects every row with its result: row, text, error, status, answered_by, open."""
 _BLOCK = 2_000
 
 
@@ -351,7 +361,7 @@ class Ledger:
         """Yield (row, text, error) of every row in order, in blocks."""
         last = -1
         while True:
-            sql = f"SELECT row, text, error, open FROM ({_ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
+            sql = f"SELECT row, text, error, open FROM ({ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
             with self.reading() as db:
                 block = db.execute(sql, (last, _BLOCK)).fetchall()
             if not block:
@@ -365,7 +375,7 @@ class Ledger:
     def failures(self) -> list[sqlite3.Row]:
         """Return row, error, status and text of every row without a good result."""
         with self.reading() as db:
-            sql = f"SELECT row, error, status, text FROM ({_ROWS}) WHERE error IS NOT NULL ORDER BY row"  # noqa: S608, E501
+            sql = f"SELECT row, error, status, text FROM ({ROWS}) WHERE error IS NOT NULL ORDER BY row"  # noqa: S608, E501
             return db.execute(sql).fetchall()
 
     def findings(self) -> list[sqlite3.Row]:
@@ -384,7 +394,7 @@ class Ledger:
         with self.reading() as db:
             total, failed, is_open = db.execute(
                 f"SELECT COUNT(*), COALESCE(SUM(error IS NOT NULL), 0), COALESCE(SUM(open), 0) "  # noqa: S608
-                f"FROM ({_ROWS})"
+                f"FROM ({ROWS})"
             ).fetchone()
             reused = db.execute("SELECT COUNT(*) FROM attempt WHERE number = 0").fetchone()[0]
         return {

@@ -53,7 +53,7 @@ class OnlineEngine:
         self._work = work
         self._flights = Flights(work.ledger)
         self._base = {"done": 0, "failed": 0}
-        self._begun = self._ended = self._failed = 0
+        self._ended = self._failed = 0
         self._note = ""
         self._kept = time.monotonic()
 
@@ -118,11 +118,15 @@ class OnlineEngine:
                         yield each
 
     async def _look_after(self) -> None:
-        """Tell how it goes, and end it when it is cancelled."""
+        """Tell how it goes; pause it, and end it, when that is wished."""
+        paused = False
         while not self._work.cancelled.is_set():
+            if self._work.paused != paused:
+                paused = self._work.paused
+                (self._sender.pause if paused else self._sender.resume)()
             self._tell()
             with anyio.move_on_after(TELL_EVERY):
-                await self._work.cancelled.wait()
+                await self._work.wish()
         self._sender.stop(CANCEL_GRACE)
         while True:
             self._tell()
@@ -133,7 +137,7 @@ class OnlineEngine:
         under_way = Shard(
             id=0,
             round=0,
-            lines=self._begun,
+            lines=self._ended + self._sender.pace().in_flight,
             bytes=0,
             sha="",
             state="submitted",
@@ -147,7 +151,6 @@ class OnlineEngine:
     async def _commit(self, begun: Sequence[str], outcomes: Sequence[Outcome]) -> None:
         await self._work.do(self._write, begun, outcomes)
         undone = sum(1 for each in outcomes if each.undone)
-        self._begun += len(begun) - undone
         self._ended += len(outcomes) - undone
         self._failed += sum(1 for each in outcomes if each.error is not None) - undone
 

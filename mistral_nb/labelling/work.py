@@ -90,6 +90,7 @@ class Work:
         report: Told the shards under way, and what is worth saying, when these change.
         recount: Counts the ledger's rows again, after answers were written.
         cancelled: Set when the run was cancelled.
+        paused: True while nothing new may be sent.
     """
 
     connection: Connection
@@ -101,6 +102,32 @@ class Work:
     report: Callable[[Sequence[Shard], str], None]
     recount: Callable[[], Awaitable[None]]
     cancelled: anyio.Event = field(default_factory=anyio.Event)
+    paused: bool = False
+    _wish: anyio.Event = field(default_factory=anyio.Event)
+
+    def cancel(self) -> None:
+        """Have the engine end the run; on the portal's loop, like all that follows."""
+        self.cancelled.set()
+        self._stir()
+
+    def pause(self, paused: bool) -> None:
+        """Have the engine send nothing new until further notice, or go on."""
+        self.paused = paused
+        self._stir()
+
+    def _stir(self) -> None:
+        self._wish.set()
+        self._wish = anyio.Event()
+
+    async def wish(self) -> None:
+        """Return when the run is paused, goes on, or is cancelled."""
+        if not self.cancelled.is_set():
+            await self._wish.wait()
+
+    async def may_send(self) -> None:
+        """Return once something new may be sent: not during a pause, unless it is cancelled."""
+        while self.paused and not self.cancelled.is_set():
+            await self.wish()
 
     async def do(self, function: Callable[..., Any], *args: Any) -> Any:
         """Run blocking work (files, SQLite, parsing) in a thread; the loop stays free."""
