@@ -357,9 +357,9 @@ class Ledger:
 
     # Results
 
-    def results(self) -> Iterator[list[tuple[int, str | None, str | None]]]:
-        """Yield (row, text, error) of every row in order, in blocks."""
-        last = -1
+    def results(self, first: int = 0) -> Iterator[list[tuple[int, str | None, str | None]]]:
+        """Yield (row, text, error) of every row from ``first`` on in order, in blocks."""
+        last = first - 1
         while True:
             sql = f"SELECT row, text, error, open FROM ({ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
             with self.reading() as db:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,16 @@ from mistral_nb.errors import InputError, RunError
 from mistral_nb.labelling.schemas import Column, Invalid, Schema
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable, Sequence
+    from collections.abc import Hashable
 
-__all__ = ["Names", "merge"]
+__all__ = ["ERROR", "Names", "Results", "merge", "result_columns"]
 
 REPLY = Column("reply", (), "string")
 """The column of a run without a schema."""
+ERROR = Column("_error", (), "string")
+"""What kind of column the errors are."""
+Results = Iterable[Sequence[tuple[int, str | None, str | None]]]
+"""Blocks of (row, text, error), one for every row and in order."""
 
 
 class Names:
@@ -54,7 +59,7 @@ class Names:
 
 def merge(
     df: pd.DataFrame,
-    results: Iterable[Sequence[tuple[int, str | None, str | None]]],
+    results: Results,
     schema: Schema | None,
     names: Names,
 ) -> pd.DataFrame:
@@ -62,7 +67,7 @@ def merge(
 
     Args:
         df: The table, shape (rows, columns); it is not changed.
-        results: Blocks of (row, text, error), one for every row and in order.
+        results: One for every row.
         schema: Reads the texts, which were checked when they came; None keeps them as they are.
         names: Names of the result columns.
 
@@ -72,9 +77,35 @@ def merge(
     Raises:
         RunError: There is not exactly one result a row.
     """
-    kinds = [*names.columns, Column(names.error, (), "string")]
+    new = result_columns(results, schema, names)
+    if len(new) != len(df):
+        raise RunError(
+            f"The run has {len(new)} rows, the table has {len(df)}: it is another table."
+        )
+    new.index = df.index
+    return pd.concat([df, new], axis=1)
+
+
+def result_columns(
+    results: Results, schema: Schema | None, names: Names, first: int = 0
+) -> pd.DataFrame:
+    """Turn results into columns.
+
+    Args:
+        results: One for every row.
+        schema: Reads the texts.
+        names: Names of the columns.
+        first: Number of the first row.
+
+    Returns:
+        The columns, that of the errors last, shape (rows, results + 1).
+
+    Raises:
+        RunError: A row has no result.
+    """
+    kinds = [*names.columns, ERROR]
     blocks: list[list[Any]] = [[] for _ in kinds]
-    count = 0
+    count = first
     for block in results:
         table: list[list[Any]] = [[] for _ in kinds]
         for row, text, error in block:
@@ -86,16 +117,12 @@ def merge(
                 cells.append(value)
         for parts, column, cells in zip(blocks, kinds, table, strict=True):
             parts.append(_array(column, cells))
-    if count != len(df):
-        raise RunError(f"The run has {count} rows, the table has {len(df)}: it is another table.")
-    new = pd.DataFrame(
+    return pd.DataFrame(
         {
             name: _joined(column, parts)
             for name, column, parts in zip([*names.names, names.error], kinds, blocks, strict=True)
         }
     )
-    new.index = df.index
-    return pd.concat([df, new], axis=1)
 
 
 def _values(text: str | None, error: str | None, schema: Schema | None) -> tuple[Any, ...]:

@@ -62,13 +62,16 @@ class Request:
     error: str | None = None
 
 
-def make_requests(df: pd.DataFrame, prompt: Prompt, recipe: Recipe) -> Iterator[Request]:
+def make_requests(
+    df: pd.DataFrame, prompt: Prompt, recipe: Recipe, first: int = 0
+) -> Iterator[Request]:
     """Yield each row's request, in order.
 
     Args:
         df: The table, shape (rows, columns).
         prompt: Makes each row's text or messages.
         recipe: Makes bodies of them.
+        first: Number of the table's first row, where it is a piece of a larger one.
 
     Yields:
         One Request a row.
@@ -76,8 +79,9 @@ def make_requests(df: pd.DataFrame, prompt: Prompt, recipe: Recipe) -> Iterator[
     Raises:
         InputError: The prompt fails on a row; the message names it.
     """
-    for first, piece in _pieces(df):
-        for row, made in enumerate(prompt.fill(piece, first), start=first):
+    for start, piece in _pieces(df):
+        at = first + start
+        for row, made in enumerate(prompt.fill(piece, at), start=at):
             if isinstance(made, Unsent):
                 yield Request(row, error=made.reason)
                 continue
