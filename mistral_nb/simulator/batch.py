@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mistral_nb.simulator.chat import complete
-from mistral_nb.simulator.embedding import embed
+from mistral_nb.simulator.endpoints import answer_body
 from mistral_nb.simulator.lines import RequestLines, append_at, deliver
 from mistral_nb.simulator.state import TERMINAL
 from mistral_nb.simulator.validation import ApiProblem
@@ -25,9 +24,8 @@ if TYPE_CHECKING:
     from mistral_nb.simulator.faults import Faults
     from mistral_nb.simulator.state import State
 
-__all__ = ["ENDPOINTS", "MAX_ROWS", "BatchWorker"]
+__all__ = ["MAX_ROWS", "BatchWorker"]
 
-ENDPOINTS = frozenset({"/v1/chat/completions", "/v1/embeddings"})
 MAX_ROWS = 100_000
 LEASE_SECONDS = 2.0
 QUEUE_SECONDS = 0.2
@@ -252,8 +250,10 @@ class _Row:
         self._state.pay("batch_rows", self._line)
         if chance(faults.seed, "row", self._line) < faults.batch_row_error_rate:
             raise ApiProblem.of(500, "Internal server error", "internal_server_error", "1000")
-        reply = self._reply(body)
-        self._state.count("tokens", reply["usage"]["total_tokens"])
+        reply, used = answer_body(
+            self._job["endpoint"], body, number=self._position, state=self._state
+        )
+        self._state.count("tokens", used)
         return self._dump({"status_code": 200, "body": reply}, None)
 
     def refused(self, problem: ApiProblem) -> bytes:
@@ -291,9 +291,3 @@ class _Row:
             message = f"The job is for {model}, the request asks for {body['model']}"
             raise ApiProblem.of(400, message, "invalid_request_error")
         return {**body, "model": model}
-
-    def _reply(self, body: dict[str, Any]) -> dict[str, Any]:
-        seed = self._state.seed
-        if self._job["endpoint"] == "/v1/embeddings":
-            return embed(body, seed=seed, number=self._position)
-        return complete(body, seed=seed, number=self._position)[1].body()

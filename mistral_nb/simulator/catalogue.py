@@ -8,8 +8,10 @@ from functools import cache
 __all__ = ["Model", "all_models", "find_model"]
 
 K = 1024
+_JOB = "00000000-0000-4000-8000-000000000000"
 CHAT = frozenset({"chat", "tools"})
 VISION = CHAT | {"vision"}
+OCR = frozenset({"ocr"})
 
 
 @dataclass(frozen=True)
@@ -20,10 +22,12 @@ class Model:
         id: Its dated name.
         aliases: Other names it answers to.
         context: Longest prompt and completion together, in tokens.
-        can: Abilities: chat, tools, vision, reasoning, fim, embed, moderation, ocr.
+        can: Abilities: chat, tools, vision, reasoning, fim, embed, moderation, ocr,
+            classification.
         deprecation: Day of retirement (ISO 8601), for deprecated models.
         successor: What to use instead.
         dimension: Length of its embedding vectors.
+        targets: What a classifier decides: (target, its labels).
     """
 
     id: str
@@ -33,6 +37,7 @@ class Model:
     deprecation: str | None = None
     successor: str | None = None
     dimension: int = 1024
+    targets: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     def card(self, name: str) -> dict[str, object]:
         """Return the entry of ``GET /v1/models`` under one of the model's names."""
@@ -49,7 +54,7 @@ class Model:
                 "fine_tuning": False,
                 "vision": "vision" in self.can,
                 "ocr": "ocr" in self.can,
-                "classification": False,
+                "classification": "classification" in self.can,
                 "moderation": "moderation" in self.can,
                 "audio": "audio" in self.can,
                 "audio_transcription": False,
@@ -61,8 +66,15 @@ class Model:
             "deprecation": f"{self.deprecation}T12:00:00Z" if self.deprecation else None,
             "deprecation_replacement_model": self.successor,
             "default_model_temperature": 0.3 if "chat" in self.can else None,
-            "type": "base",
+            **self._origin(),
         }
+
+    def _origin(self) -> dict[str, object]:
+        """Tell a base model from a fine-tuned one; classifiers are always fine-tuned."""
+        if not self.targets:
+            return {"type": "base"}
+        root = self.id.split(":")[2]
+        return {"type": "fine-tuned", "job": _JOB, "root": root, "archived": False}
 
 
 _TABLE = (
@@ -151,6 +163,27 @@ _TABLE = (
         frozenset({"moderation"}),
         "2026-06-30",
         "mistral-moderation-latest",
+    ),
+    Model("mistral-ocr-4-1", ("mistral-ocr-4", "mistral-ocr-latest"), 32 * K, OCR),
+    Model("mistral-ocr-4-0", (), 32 * K, OCR),
+    Model("mistral-ocr-2512", (), 32 * K, OCR),
+    # Classifiers are fine-tuned by their owner; the simulated workspace has two.
+    Model(
+        "ft:classifier:ministral-3b-latest:simulator:20260101:sentiment",
+        (),
+        32 * K,
+        frozenset({"classification"}),
+        targets=(("sentiment", ("positive", "neutral", "negative")),),
+    ),
+    Model(
+        "ft:classifier:ministral-3b-latest:simulator:20260101:tickets",
+        (),
+        32 * K,
+        frozenset({"classification"}),
+        targets=(
+            ("topic", ("billing", "delivery", "login", "damaged")),
+            ("urgency", ("urgent", "normal")),
+        ),
     ),
 )
 

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_nb.simulator import tokens
 from mistral_nb.simulator.catalogue import Model, find_model
+from mistral_nb.simulator.documents import described
 from mistral_nb.simulator.model import Answer, answer
 from mistral_nb.simulator.validation import ApiProblem, ChatRequest, check, invalid_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Completion", "complete"]
+    from mistral_nb.simulator.bodies import FimRequest
+
+__all__ = ["Completion", "complete", "cut"]
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def complete(
     if known is None or "chat" not in known.can:
         raise invalid_model(request.model)
     _check_order(body["messages"])
+    _check_vision(body["messages"], known)
     tools = body.get("tools")
     prompt_tokens = tokens.count_prompt(body["messages"], tools)
     if prompt_tokens + (request.max_tokens or 0) > known.context:
@@ -154,7 +158,7 @@ def complete(
         )
     reasoning = _reasons(known, request)
     choices = [
-        _cut(answer(body, reasoning=reasoning, seed=(seed, i) if i else seed), request)
+        cut(answer(body, reasoning=reasoning, seed=(seed, i) if i else seed), request)
         for i in range(request.n or 1)
     ]
     cached = cache.cached_tokens(known.id, body["messages"], tools) if cache else 0
@@ -173,6 +177,17 @@ def _reasons(model: Model, request: ChatRequest) -> bool:
     if request.reasoning_effort is not None:
         return request.reasoning_effort != "none"
     return "reasoning" in model.can
+
+
+def _check_vision(messages: list[dict[str, Any]], known: Model) -> None:
+    """Open every image and document: what cannot be read is refused before it costs."""
+    for message in messages:
+        content = message.get("content")
+        kinds = {part["type"] for part in content} if isinstance(content, list) else set()
+        if "image_url" in kinds and "vision" not in known.can:
+            reason = "Image input is not enabled for this model"
+            raise ApiProblem.of(400, reason, "invalid_request_error", "3051")
+        described(content)
 
 
 def _check_order(messages: list[dict[str, Any]]) -> None:
@@ -194,8 +209,16 @@ def _check_order(messages: list[dict[str, Any]]) -> None:
         )
 
 
-def _cut(said: Answer, request: ChatRequest) -> Choice:
-    """Apply ``stop`` and ``max_tokens`` to an answer."""
+def cut(said: Answer, request: ChatRequest | FimRequest) -> Choice:
+    """Apply ``stop`` and ``max_tokens`` to an answer.
+
+    Args:
+        said: The whole answer.
+        request: Has the limits.
+
+    Returns:
+        What of it is sent.
+    """
     if said.calls:
         cost = sum(
             tokens.call_tokens({"name": name, "arguments": arguments})

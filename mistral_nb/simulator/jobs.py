@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mistral_nb.simulator.batch import ENDPOINTS, MAX_ROWS
+from mistral_nb.simulator.batch import MAX_ROWS
 from mistral_nb.simulator.catalogue import find_model
+from mistral_nb.simulator.endpoints import ENDPOINTS
 from mistral_nb.simulator.replies import JsonReply, query_bool, query_choices, query_int
 from mistral_nb.simulator.state import STATUSES, TERMINAL, State
 from mistral_nb.simulator.validation import (
@@ -76,8 +77,8 @@ def _check_job(wanted: JobRequest) -> None:
     if wanted.endpoint not in ENDPOINTS:
         raise ApiProblem.of(
             501,
-            f"The simulator runs batches for {' and '.join(sorted(ENDPOINTS))} only, "
-            f"not for {wanted.endpoint}.",
+            f"The simulator runs no batches for {wanted.endpoint}, only for "
+            f"{', '.join(sorted(ENDPOINTS))}.",
             "not_simulated",
         )
     if (wanted.input_files is None) == (wanted.requests is None):
@@ -88,8 +89,7 @@ def _check_job(wanted: JobRequest) -> None:
     if wanted.model is None:
         raise unprocessable(("body", "model"), "Either model or agent_id is required", "missing")
     model = find_model(wanted.model)
-    needed = "embed" if wanted.endpoint == "/v1/embeddings" else "chat"
-    if model is None or needed not in model.can:
+    if model is None or ENDPOINTS[wanted.endpoint] not in model.can:
         raise invalid_model(wanted.model)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mistral_nb.simulator.documents import described
 from mistral_nb.simulator.filling import fill
 from mistral_nb.simulator.prose import essay, thoughts, topic
 from mistral_nb.simulator.reading import find_labels, last_message, plain_text, subject
@@ -20,7 +21,7 @@ from mistral_nb.simulator.words import best, ranked, stems
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Answer", "answer"]
+__all__ = ["Answer", "answer", "calculate"]
 
 _ECHO = re.compile(
     r"(?:reply|respond|answer|say|repeat)\s+(?:with\s+)?exactly(?!\s+one\b)[:\s]\s*(.+)"
@@ -85,7 +86,7 @@ def _text(
     form = body.get("response_format") or {}
     if form.get("type") == "json_schema" and form.get("json_schema"):
         schema = form["json_schema"]["schema"]
-        return _json(fill(schema, subject(prompt), seed))
+        return _json(fill(schema, _about(messages, prompt), seed))
     if form.get("type") == "json_object":
         return _json(_free_object(messages, prompt, seed))
     if messages[-1]["role"] == "tool":
@@ -95,12 +96,20 @@ def _text(
         system = last_message(messages, "system")
         labels = find_labels(prompt) or find_labels(system)
         if labels:
-            said = labels[best(labels, subject(prompt, labels), seed)[0]]
+            said = labels[best(labels, _about(messages, prompt, labels), seed)[0]]
     if said is None:
         said = essay(prompt, seed) if _LONG.search(prompt[:ECHO_START]) else _short(prompt)
     if messages[-1].get("prefix"):
         return plain_text(messages[-1].get("content")) + said
     return said
+
+
+def _about(messages: Sequence[Mapping[str, Any]], prompt: str, labels: Sequence[str] = ()) -> str:
+    """Return what is to be judged: the prompt's subject, and what an image or document says."""
+    none: Mapping[str, Any] = {}
+    last = next((m for m in reversed(messages) if m["role"] == "user"), none)
+    seen = described(last.get("content"))
+    return f"{subject(prompt, labels)}\n{seen}" if seen else subject(prompt, labels)
 
 
 def _quick(prompt: str) -> str | None:
@@ -110,7 +119,7 @@ def _quick(prompt: str) -> str | None:
     if len(prompt) > SHORT:
         return None
     if sum_ := _SUM.search(prompt):
-        value = _calculate(sum_.group().replace("x", "*"))
+        value = calculate(sum_.group().replace("x", "*"))
         if value is not None:
             return f"{sum_.group()} = {value:g}"
     if _GREETING.match(prompt):
@@ -126,7 +135,9 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 }
 
 
-def _calculate(expression: str) -> float | None:
+def calculate(expression: str) -> float | None:
+    """Work out a sum; None where it has no value."""
+
     def value(node: ast.expr) -> float:
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float):
             return float(node.value)
@@ -186,7 +197,8 @@ def _tool_calls(
     """Choose tools whose name or description shares words with the prompt."""
     functions = [t["function"] for t in body.get("tools") or () if t.get("function")]
     choice = body.get("tool_choice") or "auto"
-    if not functions or choice == "none" or body["messages"][-1]["role"] == "tool":
+    answered = body["messages"][-1]["role"] == "tool" and choice not in {"any", "required"}
+    if not functions or choice == "none" or answered:
         return ()
     if isinstance(choice, dict):
         wanted = choice["function"]["name"]

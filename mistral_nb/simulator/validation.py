@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiProblem",
     "ChatRequest",
+    "CompletionRequest",
     "EmbeddingRequest",
     "JobRequest",
+    "Strict",
     "check",
     "chosen",
     "invalid_model",
@@ -73,21 +75,23 @@ def chosen(loc: tuple[str | int, ...], value: object, choices: Sequence[str]) ->
     return str(value)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a body in which unknown fields are refused."""
+
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
 
-class TextChunk(_Strict):
+class TextChunk(Strict):
     type: Literal["text"] = "text"
     text: str
 
 
-class ReferenceChunk(_Strict):
+class ReferenceChunk(Strict):
     type: Literal["reference"] = "reference"
     reference_ids: list[int | str] = []
 
 
-class ToolReferenceChunk(_Strict):
+class ToolReferenceChunk(Strict):
     type: Literal["tool_reference"] = "tool_reference"
     tool: str
     title: str
@@ -96,35 +100,35 @@ class ToolReferenceChunk(_Strict):
     description: str | None = None
 
 
-class ThinkChunk(_Strict):
+class ThinkChunk(Strict):
     type: Literal["thinking"] = "thinking"
     thinking: list[TextChunk | ToolReferenceChunk | ReferenceChunk]
     signature: str | None = None
     closed: bool = True
 
 
-class ImageURL(_Strict):
+class ImageURL(Strict):
     url: str
     detail: Literal["low", "auto", "high"] | None = None
 
 
-class ImageURLChunk(_Strict):
+class ImageURLChunk(Strict):
     type: Literal["image_url"] = "image_url"
     image_url: ImageURL | str
 
 
-class DocumentURLChunk(_Strict):
+class DocumentURLChunk(Strict):
     type: Literal["document_url"] = "document_url"
     document_url: str
     document_name: str | None = None
 
 
-class FileChunk(_Strict):
+class FileChunk(Strict):
     type: Literal["file"] = "file"
     file_id: UUID
 
 
-class AudioChunk(_Strict):
+class AudioChunk(Strict):
     type: Literal["input_audio"] = "input_audio"
     input_audio: str
 
@@ -142,36 +146,36 @@ ContentChunk = Annotated[
 ]
 
 
-class FunctionCall(_Strict):
+class FunctionCall(Strict):
     name: str
     arguments: dict[str, Any] | str
 
 
-class ToolCall(_Strict):
+class ToolCall(Strict):
     id: str = "null"
     type: Literal["function"] = "function"
     function: FunctionCall
     index: int = 0
 
 
-class SystemMessage(_Strict):
+class SystemMessage(Strict):
     role: Literal["system"]
     content: str | list[SystemChunk]
 
 
-class UserMessage(_Strict):
+class UserMessage(Strict):
     role: Literal["user"]
     content: str | list[ContentChunk] | None
 
 
-class AssistantMessage(_Strict):
+class AssistantMessage(Strict):
     role: Literal["assistant"]
     content: str | list[ContentChunk] | None = None
     tool_calls: list[ToolCall] | None = None
     prefix: bool = False
 
 
-class ToolMessage(_Strict):
+class ToolMessage(Strict):
     role: Literal["tool"]
     content: str | list[ContentChunk] | None
     tool_call_id: str | None = None
@@ -183,26 +187,26 @@ Message = Annotated[
 ]
 
 
-class JsonSchema(_Strict):
+class JsonSchema(Strict):
     name: str
     description: str | None = None
     schema_: dict[str, Any] = Field(alias="schema")
     strict: bool = False
 
 
-class ResponseFormat(_Strict):
+class ResponseFormat(Strict):
     type: Literal["text", "json_object", "json_schema"] = "text"
     json_schema: JsonSchema | None = None
 
 
-class Function(_Strict):
+class Function(Strict):
     name: str
     description: str = ""
     strict: bool = False
     parameters: dict[str, Any]
 
 
-class FunctionTool(_Strict):
+class FunctionTool(Strict):
     type: Literal["function"] = "function"
     function: Function
 
@@ -220,21 +224,21 @@ class HostedTool(BaseModel):
     ]
 
 
-class FunctionName(_Strict):
+class FunctionName(Strict):
     name: str
 
 
-class ToolChoice(_Strict):
+class ToolChoice(Strict):
     type: Literal["function"] = "function"
     function: FunctionName
 
 
-class Prediction(_Strict):
+class Prediction(Strict):
     type: Literal["content"] = "content"
     content: str = ""
 
 
-class _Completion(_Strict):
+class CompletionRequest(Strict):
     """What every request for a completion may hold."""
 
     model: str
@@ -247,7 +251,7 @@ class _Completion(_Strict):
     metadata: dict[str, Any] | None = None
 
 
-class ChatRequest(_Completion):
+class ChatRequest(CompletionRequest):
     """Body of ``POST /v1/chat/completions``."""
 
     messages: list[Message]
@@ -267,7 +271,7 @@ class ChatRequest(_Completion):
     safe_prompt: bool = False
 
 
-class EmbeddingRequest(_Strict):
+class EmbeddingRequest(Strict):
     """Body of ``POST /v1/embeddings``."""
 
     model: str
