@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import uuid
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb import portal as portals
 from mistral_nb.replies import current_cell
-from mistral_nb.widgets.channel import Channel, front_end_may_show_widgets
 from mistral_nb.widgets.frames import Screen
+from mistral_nb.widgets.outlet import Outlet
 from mistral_nb.widgets.settle import bundle
 from mistral_nb.widgets.terminal import print_reply
 
@@ -29,11 +27,6 @@ RETRY_LIMIT = 60.0
 GROWTH = 1.3
 """Without a live view, the output is resent when the reply has grown by this factor."""
 
-KEPT = 20
-"""Settled views whose widgets stay open, for pages that do not know of the settled output:
-one loaded again in mid-stream, or from a file that was saved then."""
-
-_settled: deque[Channel] = deque()
 log = logging.getLogger(__name__)
 
 
@@ -74,15 +67,12 @@ class StreamView:
     def __init__(self, handle: StreamHandle, *, settle: bool = True) -> None:
         self.handle = handle
         self._portal = portals.shared()
-        self._display_id = f"mistral-nb-{uuid.uuid4().hex}"
         self._screen = Screen(handle.model)
         self._keep = not settle
-        self._channel = Channel(self._on_message) if front_end_may_show_widgets() else None
-        self._live = self._channel is not None
-        self._pages: set[object] = set()
+        lost = "A reply was arriving here. Run the cell again."
+        self._outlet = Outlet(self._on_message, "stream_view", self._static, lost)
         self._next_frame = 0.0
         self._shown_length = 0
-        self._shown_in: set[object] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._retrying = False
         self._tasks: set[asyncio.Task[None]] = set()
@@ -98,29 +88,15 @@ class StreamView:
 
     def _ipython_display_(self) -> None:
         """Display the view once more, unless it is what this cell has shown already."""
-        if current_cell() in self._shown_in:
-            return
-        self._shown_in.add(current_cell())
-        self._publish(self._bundle(), update=False)
-
-    def _bundle(self) -> dict[str, Any]:
-        if self._live and self._channel is not None:
-            text = "A reply was arriving here. Run the cell again."
-            return {**self._channel.bundle(), "text/plain": text}
-        return self._static()
+        self._outlet.display()
 
     def _static(self) -> dict[str, str]:
         return bundle(self._screen, self.handle.text)
 
-    def _publish(self, data: dict[str, Any], *, update: bool = True) -> None:
-        from IPython.display import display
-
-        display(data, raw=True, display_id=self._display_id, update=update)
-
     # What follows runs on the portal's loop, except for _on_message.
 
     def _begin(self) -> None:
-        if self._channel is not None:
+        if self._outlet.live:
             asyncio.get_running_loop().call_later(READY_LIMIT, self._give_up_waiting)
         self._follow(self.handle)
 
@@ -151,8 +127,8 @@ class StreamView:
             self._end()
         except Exception:  # the reply itself is unharmed, whatever a view stumbles over
             log.exception("The live view failed; the reply goes on")
-            self._live = False
-            self._publish({"text/plain": handle.text})
+            self._outlet.live = False
+            self._outlet.publish({"text/plain": handle.text})
 
     async def _pause(self, ended: asyncio.Event) -> None:
         """Wait until the next frame is due; the reply's end is not kept waiting."""
@@ -166,15 +142,15 @@ class StreamView:
         """Send what is new to the browser."""
         clock = asyncio.get_running_loop().time
         begun = clock()
-        if self._live and self._channel is not None:
+        if self._outlet.live:
             frame = self._screen.frame()
             if frame is None:
                 return
-            self._channel.send(frame)
+            self._outlet.send(frame)
         elif (length := len(self.handle.text)) > GROWTH * self._shown_length:
             self._shown_length = length
             self._screen.frame()
-            self._publish(self._static())
+            self._outlet.publish(self._static())
         # A frame that took long to render makes the next one wait longer.
         self._next_frame = clock() + max(INTERVAL, 4 * (clock() - begun))
 
@@ -182,30 +158,24 @@ class StreamView:
         """Leave the view as it is for a while if something can be done there; else settle."""
         ending = self._screen.ending
         assert ending is not None
-        if not self._live or not (self._keep or ending.may_retry):
+        if not self._outlet.live or not (self._keep or ending.may_retry):
             self._settle()
-        elif self._pages and not self._keep and self._timer is None:
+        elif self._outlet.pages and not self._keep and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(RETRY_LIMIT, self._settle)
 
     def _settle(self) -> None:
         """Replace the live view by static output in the notebook's document."""
-        self._live = False
         self._screen.frame()
-        self._publish(self._static())
-        if self._channel is not None:
-            _settled.append(self._channel)
-        while len(_settled) > KEPT:
-            _settled.popleft().close()
+        self._outlet.settle()
 
     def _give_up_waiting(self) -> None:
         """Without a front end's sign of life, go on with static output."""
-        if self._pages or not self._live:
+        if self._outlet.pages or not self._outlet.live:
             return
         if self._screen.ending is not None:
             self._settle()
         else:
-            self._live = False
-            self._publish(self._static())
+            self._outlet.give_up()
 
     def _on_message(self, message: dict[str, Any]) -> None:
         """Take a message of the front end, on whatever thread it comes."""
@@ -221,26 +191,24 @@ class StreamView:
             self._portal.call_soon(self._answer, message)
 
     def _answer(self, message: dict[str, Any]) -> None:
-        assert self._channel is not None
         if message["a"] == "copy":
-            self._channel.send({"copy": self.handle.text})
+            self._outlet.send({"copy": self.handle.text})
             return
         page = message.get("p")
         if page is not None:
-            if page in self._pages:
+            if page in self._outlet.pages:
                 return
-            self._pages.add(page)
-            if self._live and self._screen.ending is not None:
+            self._outlet.pages.add(page)
+            if self._outlet.live and self._screen.ending is not None:
                 self._end()
-        self._channel.send(self._screen.whole())
+        self._outlet.send(self._screen.whole())
 
     def _try_again(self, handle: StreamHandle) -> None:
         """Show another try of the request in the same place."""
-        assert self._channel is not None
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._retrying, self._live = None, False, True
+        self._timer, self._retrying, self._outlet.live = None, False, True
         self.handle = handle
         self._screen = Screen(handle.model, self._screen.number + 1)
-        self._channel.send(self._screen.whole())
+        self._outlet.send(self._screen.whole())
         self._follow(handle)
