@@ -19,6 +19,7 @@ import orjson
 
 from mistral_nb.errors import InputError, SchemaError
 from mistral_nb.labelling.checks import compile_check, deref
+from mistral_nb.labelling.plain import is_plain
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -98,7 +99,8 @@ class Schema:
                 )
             self.columns = (dataclasses.replace(self.columns[0], name=rename),)
         self._check = compile_check(json_schema)
-        self._adapter = adapter
+        # Pydantic is asked only where it knows more than the JSON schema: it takes longer.
+        self._adapter = None if adapter is None or is_plain(adapter) else adapter
 
     @property
     def response_format(self) -> dict[str, Any]:
@@ -142,13 +144,16 @@ class Schema:
             Invalid: The text is no JSON or does not fit the schema.
         """
         data = _loaded(text)
+        self._require(data)
+        return self._values(text, data)
+
+    def _require(self, data: Any) -> None:
         try:
             wrong = self._check(data)
         except RecursionError:
             wrong = "nested too deeply"
         if wrong is not None:
             raise Invalid(f"the reply does not fit the schema: {wrong}")
-        return self._values(text, data)
 
     def read(self, text: str) -> tuple[Any, ...]:
         """Read a reply that was checked before, as :meth:`parse` does."""
@@ -162,7 +167,10 @@ class Schema:
     def fault(self, text: str) -> str | None:
         """Return what is wrong with a reply, or None."""
         try:
-            self.parse(text)
+            data = _loaded(text)
+            self._require(data)
+            if self._adapter is not None:
+                self._validated(text)
         except Invalid as wrong:
             return str(wrong)
         return None
