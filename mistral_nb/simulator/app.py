@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import asdict
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -13,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
-from mistral_nb.simulator import files, jobs, tokens
+from mistral_nb.simulator import agents, conversations, files, jobs, tokens
 from mistral_nb.simulator.catalogue import all_models, find_model
 from mistral_nb.simulator.chat import complete
 from mistral_nb.simulator.embedding import embed
@@ -32,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["create_app"]
 
 NOT_SIMULATED = (
-    "/v1/agents",
-    "/v1/conversations",
+    "/v1/agents/completions",
     "/v1/fim",
     "/v1/moderations",
     "/v1/chat/moderations",
@@ -74,9 +72,12 @@ def create_app(core: Core) -> Starlette:
             Route("/v1/batch/jobs/{job_id}", jobs.retrieve),
             Route("/v1/batch/jobs/{job_id}", jobs.delete, methods=["DELETE"]),
             Route("/v1/batch/jobs/{job_id}/cancel", jobs.cancel, methods=["POST"]),
+            *agents.ROUTES,
+            *conversations.ROUTES,
             Route("/simulator/stats", stats),
             Route("/simulator/faults", read_faults),
             Route("/simulator/faults", write_faults, methods=["POST"]),
+            Route("/simulator/forget", conversations.forget, methods=["POST"]),
             Route("/simulator/files/{file_id}", files.download_signed),
         ],
         exception_handlers={ApiProblem: _refuse, HTTPException: _refuse_http},
@@ -85,7 +86,6 @@ def create_app(core: Core) -> Starlette:
     app.state.store = core.state
     app.state.worker = core.worker
     app.state.secret = secrets.token_bytes(16)
-    app.state.numbers = count(1)
     app.add_middleware(Gate, core=core)
     return app
 
@@ -94,7 +94,7 @@ async def chat(request: Request) -> Response:
     """``POST /v1/chat/completions``, plain or streamed as the body says."""
     core: Core = request.app.state.core
     raw = await _body(request)
-    number = next(request.app.state.numbers)
+    number = core.number()
     if tokens.loaded() and len(raw) < LARGE_BODY:
         wanted, done = complete(raw, seed=core.seed, number=number, cache=core.prompts)
     else:  # other streams must not wait for it
@@ -124,7 +124,7 @@ async def embeddings(request: Request) -> Response:
     """``POST /v1/embeddings``."""
     core: Core = request.app.state.core
     raw = await _body(request)
-    number = next(request.app.state.numbers)
+    number = core.number()
     body = await asyncio.to_thread(embed, raw, seed=core.seed, number=number)
     core.state.pay("embeddings", raw)
     core.state.count("tokens", body["usage"]["total_tokens"])

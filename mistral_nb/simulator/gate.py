@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
-LIMITED = ("/v1/chat/completions", "/v1/embeddings")
+LIMITED = ("/v1/chat/completions", "/v1/embeddings", "/v1/conversations")
 
 
 class LostReply(Exception):  # noqa: N818
@@ -99,7 +99,7 @@ class Gate:
             return _too_many(faults.retry_after, core.limiter.headers())
         if core.strikes("error_rate"):
             return _server_error(faults.error_status)
-        if path in LIMITED and not core.limiter.admit():
+        if scope["method"] == "POST" and path.startswith(LIMITED) and not core.limiter.admit():
             wait = faults.retry_after
             if wait is None and core.send_retry_after:
                 wait = core.limiter.wait()

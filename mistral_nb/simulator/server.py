@@ -12,6 +12,7 @@ import socket
 import tempfile
 import threading
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,12 @@ class Core:
     prompts: PromptCache = field(default_factory=PromptCache)
 
     def __post_init__(self) -> None:
+        self._numbers = count(1)
         self.worker = BatchWorker(self.state, self.batch_rate, lambda: self.faults)
+
+    def number(self) -> int:
+        """Return the number of one more request; it makes ids their own."""
+        return next(self._numbers)
 
     def strikes(self, name: str) -> bool:
         """Throw the dice for a rate among the faults."""

@@ -1,4 +1,4 @@
-"""What outlives the simulator's process: files, batch jobs and the counts of what was paid."""
+"""What outlives the simulator's process: files, jobs, conversations, and what was paid."""
 
 from __future__ import annotations
 
@@ -57,6 +57,13 @@ MIGRATIONS = (
         errors TEXT NOT NULL DEFAULT '[]', owner TEXT, lease_until REAL NOT NULL DEFAULT 0
     );
     CREATE INDEX jobs_by_status ON jobs (status)
+    """,
+    """
+    CREATE TABLE documents (
+        number INTEGER PRIMARY KEY, kind TEXT NOT NULL, id TEXT NOT NULL UNIQUE,
+        parent TEXT NOT NULL, data TEXT NOT NULL
+    );
+    CREATE INDEX documents_by_parent ON documents (parent, kind)
     """,
 )
 
@@ -310,6 +317,35 @@ class State:
         """Give back every lease, so that another process need not wait."""
         with self.lock:
             self.db.execute("UPDATE jobs SET owner = NULL WHERE owner = ?", (owner,))
+
+    # -- documents: agents, conversations and their entries -----------------------------
+
+    def put(self, kind: str, name: str, data: dict[str, Any], parent: str = "") -> None:
+        """Keep a JSON object under an id, in place of an older one."""
+        with self.lock:
+            self.db.execute(
+                "INSERT INTO documents (kind, id, parent, data) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (id) DO UPDATE SET data = excluded.data",
+                (kind, name, parent, orjson.dumps(data).decode()),
+            )
+
+    def document(self, kind: str, name: str) -> dict[str, Any] | None:
+        """Return the JSON object with an id, or None."""
+        row = self._one("SELECT data FROM documents WHERE kind = ? AND id = ?", (kind, name))
+        return None if row is None else orjson.loads(row["data"])
+
+    def documents(self, kind: str, parent: str = "") -> list[dict[str, Any]]:
+        """Return all JSON objects of a kind under one parent, oldest first."""
+        rows = self._all(
+            "SELECT data FROM documents WHERE kind = ? AND parent = ? ORDER BY number",
+            (kind, parent),
+        )
+        return [orjson.loads(row["data"]) for row in rows]
+
+    def discard(self, name: str) -> None:
+        """Forget a JSON object and all that has it as parent."""
+        with self.lock:
+            self.db.execute("DELETE FROM documents WHERE id = ? OR parent = ?", (name, name))
 
     # -- SQL ----------------------------------------------------------------------------
 

@@ -51,9 +51,9 @@ class Stats:
             ``requests``: by ``"METHOD /route status"``, of this process; ``streams``: open
             now, opened, finished, cut_by_client, cut_by_fault; and, over the whole life of
             the home folder: ``chat_requests`` answered, ``chat_repeated`` of them with the
-            body of an earlier one, ``batch_rows`` executed, ``batch_rows_repeated`` of them
-            with the custom_id and body of an earlier one, ``jobs_created``,
-            ``files_uploaded``, ``tokens``.
+            body of an earlier one, ``conversation_requests`` answered, ``batch_rows``
+            executed, ``batch_rows_repeated`` of them with the custom_id and body of an
+            earlier one, ``jobs_created``, ``files_uploaded``, ``tokens``.
         """
         lasting = self._state.counts()
         with self._lock:
@@ -62,6 +62,7 @@ class Stats:
                 "streams": dict(self._streams),
                 "chat_requests": lasting.get("chat_paid", 0),
                 "chat_repeated": lasting.get("chat_repeated", 0),
+                "conversation_requests": lasting.get("conversation_paid", 0),
                 "batch_rows": lasting.get("batch_rows_paid", 0),
                 "batch_rows_repeated": lasting.get("batch_rows_repeated", 0),
                 "jobs_created": lasting.get("jobs_created", 0),

@@ -34,7 +34,12 @@ class EventStream(Response):
         faults: What to do wrong.
         stats: Told of every stream's begin and end.
         headers: Further headers.
+
+    Attributes:
+        done: What ends a stream that is whole.
     """
+
+    done = DONE
 
     def __init__(
         self,
@@ -86,7 +91,7 @@ class EventStream(Response):
             # Without a pause the loop would never look whether the client has gone.
             await asyncio.sleep(self._delay)
         if not faults.drop_done:
-            await send({"type": "http.response.body", "body": DONE, "more_body": True})
+            await send({"type": "http.response.body", "body": self.done, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _spoiled(self, number: int, chunk: dict[str, Any]) -> Iterable[bytes]:

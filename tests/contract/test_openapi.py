@@ -32,6 +32,12 @@ WEATHER = {
 OFFERED = {
     ("POST", "/v1/chat/completions"),
     ("POST", "/v1/embeddings"),
+    ("POST", "/v1/fim/completions"),
+    ("POST", "/v1/moderations"),
+    ("POST", "/v1/chat/moderations"),
+    ("POST", "/v1/classifications"),
+    ("POST", "/v1/chat/classifications"),
+    ("POST", "/v1/ocr"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{model_id}"),
     ("POST", "/v1/files"),
@@ -45,7 +51,9 @@ OFFERED = {
     ("GET", "/v1/batch/jobs/{job_id}"),
     ("DELETE", "/v1/batch/jobs/{job_id}"),
     ("POST", "/v1/batch/jobs/{job_id}/cancel"),
-}
+    *((method, path) for method, path in operations() if path.startswith("/v1/conversations")),
+    *((method, path) for method, path in operations() if path.startswith("/v1/agents")),
+} - {("POST", "/v1/agents/completions")}
 CHATS = [
     {},
     {"n": 2},
