@@ -11,7 +11,7 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Reply", "ReplyBuilder", "ToolCall", "Usage"]
+__all__ = ["Reply", "ReplyBuilder", "ToolCall", "Usage", "WrongShapeError", "whole_reply"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,3 +298,24 @@ def _thought(thinking: str | list[dict[str, Any]]) -> str:
     if isinstance(thinking, str):
         return thinking
     return "".join(part.get("text") or "" for part in thinking)
+
+
+def whole_reply(body: dict[str, Any], seconds: float) -> Reply:
+    """Read a reply that came in one piece as the one chunk of a stream.
+
+    Args:
+        body: The JSON of a chat completion.
+        seconds: How long it took.
+
+    Raises:
+        WrongShapeError: It is no chat completion.
+    """
+    builder = ReplyBuilder("")
+    try:
+        choices = [{**choice, "delta": choice["message"]} for choice in body["choices"][:1]]
+    except (KeyError, TypeError) as error:
+        raise WrongShapeError(f"{type(error).__name__}: {error}") from error
+    if not choices:
+        raise WrongShapeError("no choices")
+    builder.add({**body, "choices": choices})
+    return builder.build(seconds, builder.finish_reason, None)

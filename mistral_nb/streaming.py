@@ -55,6 +55,7 @@ def start_stream(
     *,
     model: str | None = None,
     system: str | None = None,
+    request_id: str | None = None,
     **options: Any,
 ) -> StreamHandle:
     """Ask for a reply and begin to receive it at once, in the background.
@@ -65,6 +66,7 @@ def start_stream(
         messages: A prompt, or messages (dicts, models of the SDK, earlier replies).
         model: Model to ask; else the connection's default.
         system: System prompt, put before the messages.
+        request_id: Names the request in its events; else it gets a name of its own.
         **options: Options of `chat.stream` in the SDK: temperature, max_tokens, tools,
             response_format (or a pydantic model in its place), random_seed, ...
 
@@ -79,7 +81,7 @@ def start_stream(
         "messages": _messages(messages, system),
         **_checked(options),
     }
-    return StreamHandle(connection, bus, request)
+    return StreamHandle(connection, bus, request, request_id)
 
 
 class StreamHandle(Handle[Reply]):
@@ -89,14 +91,21 @@ class StreamHandle(Handle[Reply]):
         connection: The server to ask.
         bus: Where events are published.
         request: Arguments of the SDK's `chat.stream_async`.
+        request_id: Names the request; else it gets a name of its own.
 
     Attributes:
         request_id: Our id of the request, in every one of its events.
         bus: Where its events are published.
     """
 
-    def __init__(self, connection: Connection, bus: EventBus, request: dict[str, Any]) -> None:
-        self.request_id = f"chat-{uuid.uuid4().hex[:12]}"
+    def __init__(
+        self,
+        connection: Connection,
+        bus: EventBus,
+        request: dict[str, Any],
+        request_id: str | None = None,
+    ) -> None:
+        self.request_id = request_id or f"chat-{uuid.uuid4().hex[:12]}"
         self.bus = bus
         self.shown_in: object = None
         self._connection = connection

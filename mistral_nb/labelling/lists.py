@@ -20,7 +20,7 @@ from mistral_nb.labelling.recipe import Recipe
 from mistral_nb.labelling.schemas import Invalid, compile_schema
 from mistral_nb.labelling.verdicts import Fault
 from mistral_nb.portal import Handle, in_kernel
-from mistral_nb.replies import Reply, ReplyBuilder, WrongShapeError
+from mistral_nb.replies import Reply, WrongShapeError, whole_reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mistral_nb.labelling.schemas import Schema
     from mistral_nb.replies import Usage
 
-__all__ = ["ListRun", "Result", "process_batch"]
+__all__ = ["ListRun", "Result", "process_batch", "reader"]
 
 PROGRESS_EVERY = 0.1
 """Seconds between two calls of ``on_progress``."""
@@ -105,7 +105,7 @@ def process_batch(
         raise InputError("prompts must be a list of texts or of message lists.")
     compiled = compile_schema(schema, labels)
     recipe = Recipe(model or connection.settings.model, system, compiled, options)
-    read = _reader(labels if schema is None else schema, compiled)
+    read = reader(labels if schema is None else schema, compiled)
     return ListRun(
         connection,
         list(prompts),
@@ -216,7 +216,7 @@ class ListRun(Handle[list[Result]]):
 
     def _check(self, reply: dict[str, Any]) -> Fault | None:
         try:
-            read = _reply(reply, 0.0)
+            read = whole_reply(reply, 0.0)
         except WrongShapeError as error:
             return Fault(f"the reply is not of the API's shape ({error})")
         try:
@@ -239,7 +239,7 @@ class ListRun(Handle[list[Result]]):
         reply = None
         if outcome.body is not None:
             try:
-                reply = _reply(orjson.loads(outcome.body), outcome.seconds)
+                reply = whole_reply(orjson.loads(outcome.body), outcome.seconds)
             except WrongShapeError:
                 assert outcome.error is not None
         if outcome.error is not None or reply is None:
@@ -282,24 +282,7 @@ def _checked(prompt: Any) -> str | list[dict[str, Any]]:
     )
 
 
-def _reply(body: dict[str, Any], seconds: float) -> Reply:
-    """Read a whole reply as the one chunk of a stream.
-
-    Raises:
-        WrongShapeError: It is no chat completion.
-    """
-    builder = ReplyBuilder("")
-    try:
-        choices = [{**choice, "delta": choice["message"]} for choice in body["choices"][:1]]
-    except (KeyError, TypeError) as error:
-        raise WrongShapeError(f"{type(error).__name__}: {error}") from error
-    if not choices:
-        raise WrongShapeError("no choices")
-    builder.add({**body, "choices": choices})
-    return builder.build(seconds, builder.finish_reason, None)
-
-
-def _reader(given: Any, schema: Schema | None) -> Callable[[str], Any]:
+def reader(given: Any, schema: Schema | None) -> Callable[[str], Any]:
     """Return what makes content of a reply's text; it raises Invalid where that fails.
 
     Args:
