@@ -209,7 +209,7 @@ class Connection:
         limits = _rate_limits(headers)
         if limits is not None:
             self.rate_limits = limits
-        if status >= 400 and (seconds := _retry_after(headers)) is not None:  # noqa: PLR2004
+        if status >= 400 and (seconds := retry_after(headers)) is not None:  # noqa: PLR2004
             until = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER)
             self.wait_until = max(self.wait_until, until)
         retired = headers.get(DEPRECATION_HEADER)
@@ -293,7 +293,7 @@ def api_error(status: int, body: str, headers: Mapping[str, str] | None = None) 
         f"The server refused the request ({status}): {message}.{advice}",
         status_code=status,
         code=code,
-        retry_after=_retry_after(headers or {}),
+        retry_after=retry_after(headers or {}),
     )
 
 
@@ -323,7 +323,7 @@ def _detail_line(item: object) -> str:
     return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
 
 
-def _retry_after(headers: Mapping[str, str]) -> float | None:
+def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds to wait as RFC 9110 section 10.2.3 gives them: a number or a date."""
     value = headers.get("retry-after")
     if value is None:

@@ -21,7 +21,8 @@ MistralNbError
 ├── WaitTimeout (TimeoutError)  the wait ended; the work itself goes on
 ├── StoreError                a local file (ledger, history) cannot be read or written
 ├── RunError                  a labelling run cannot go on as asked
-└── JobError                  a background job did not end well; ``status`` says how
+├── JobError                  a background job did not end well; ``status`` says how
+└── WebhookRefused            a delivery that came in is forged, too old or malformed
 ```
 """
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "AuthenticationError",
+    "CostLimitError",
     "InputError",
     "InvalidRequestError",
     "JobError",
@@ -54,6 +56,7 @@ __all__ = [
     "StreamStalled",
     "TemplateError",
     "WaitTimeout",
+    "WebhookRefused",
 ]
 
 
@@ -173,6 +176,10 @@ class RunError(MistralNbError):
     """A labelling run cannot go on as asked; the message says what to do."""
 
 
+class CostLimitError(RunError):
+    """A run would cost more than its ``max_cost``; what was answered until then is kept."""
+
+
 class JobError(MistralNbError):
     """A background job did not end well.
 
@@ -185,3 +192,7 @@ class JobError(MistralNbError):
         super().__init__(message)
         self.job_id = job_id
         self.status = status
+
+
+class WebhookRefused(MistralNbError):  # noqa: N818
+    """A delivery that came in must not be believed; the message says why."""

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import contextlib
 import os
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 from dataclasses import dataclass, field
@@ -16,8 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
+from mistral_nb.serving import ServedApp
 from mistral_nb.simulator.app import create_app
 from mistral_nb.simulator.batch import BatchWorker
 from mistral_nb.simulator.faults import Dice, Faults
@@ -30,9 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 __all__ = ["Core", "Simulator", "serve", "shared_simulator", "start_simulator"]
-
-STOP_SECONDS = 5.0
-TICK_SECONDS = 0.1
 
 
 @dataclass
@@ -74,31 +68,6 @@ class Core:
         self.faults = faults
 
 
-class _Server(uvicorn.Server):
-    """uvicorn that stops when it is told to, not at its next look at the clock."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._asked = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    async def main_loop(self) -> None:
-        """Tick until asked to stop."""
-        self._loop = asyncio.get_running_loop()
-        ticks = 0
-        while not await self.on_tick(ticks):
-            ticks += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._asked.wait(), TICK_SECONDS)
-
-    def ask_to_stop(self) -> None:
-        """Stop soon; callable from any thread."""
-        self.should_exit = True
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended already
-                self._loop.call_soon_threadsafe(self._asked.set)
-
-
 class Simulator:
     """A running simulator.
 
@@ -115,37 +84,12 @@ class Simulator:
     def __init__(self, core: Core, host: str, port: int, temporary: Path | None = None) -> None:
         self._core = core
         self._temporary = temporary
-        self._stopping = threading.Lock()
-        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-        try:
-            if os.name == "posix":
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.bind((host, port))
-            self._socket.listen(512)
-        except OSError:
-            self._socket.close()
-            raise
-        shown = f"[{host}]" if ":" in host else host
-        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
-        config = uvicorn.Config(
-            create_app(core),
-            log_level="critical",
-            access_log=False,
-            lifespan="off",
-            timeout_graceful_shutdown=0,
-            server_header=False,
-            loop="asyncio",
-        )
-        self._server = _Server(config)
-        self._thread = threading.Thread(target=self._run, name="simulator", daemon=True)
+        self._served = ServedApp(create_app(core), host, port, name="simulator")
+        self.url = self._served.url
         core.worker.start()
-        self._thread.start()
 
     def __repr__(self) -> str:
         return f"Simulator({self.url})"
-
-    def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
 
     @property
     def faults(self) -> Faults:
@@ -188,22 +132,17 @@ class Simulator:
     @property
     def stopped(self) -> bool:
         """True once it was told to stop."""
-        return self._server.should_exit
+        return self._served.stopped
 
     def wait(self) -> None:
         """Block until it stops."""
-        while self._thread.is_alive():
-            self._thread.join(0.5)
+        self._served.wait()
 
     def stop(self) -> None:
         """Stop serving; unfinished batch jobs stay in the home folder for the next start."""
-        with self._stopping:
-            if self.stopped:
-                return
-            self._server.ask_to_stop()
+        if not self._served.stop():
+            return
         self._core.worker.stop()
-        self._thread.join(STOP_SECONDS)
-        self._socket.close()
         self._core.state.close()
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)

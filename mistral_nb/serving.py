@@ -1,0 +1,124 @@
+"""A web app served over real HTTP from a thread of its own (uvicorn)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import threading
+from typing import Any
+
+import uvicorn
+
+__all__ = ["ServedApp"]
+
+STOP_SECONDS = 5.0
+TICK_SECONDS = 0.1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn that stops when it is told to, not at its next look at the clock."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._asked = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def main_loop(self) -> None:
+        """Tick until asked to stop."""
+        self._loop = asyncio.get_running_loop()
+        ticks = 0
+        while not await self.on_tick(ticks):
+            ticks += 1
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._asked.wait(), TICK_SECONDS)
+
+    def ask_to_stop(self) -> None:
+        """Stop soon; callable from any thread."""
+        self.should_exit = True
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._asked.set)
+
+
+class ServedApp:
+    """A running server.
+
+    Args:
+        app: ASGI application.
+        host: Address to listen on; only this machine can reach the default.
+        port: Port; 0 takes any free one.
+        name: Name of the thread, as debuggers show it.
+        lifespan: Whether the app is told of its start and its end.
+
+    Attributes:
+        url: Where it answers, e.g. ``"http://127.0.0.1:40123"``.
+
+    Raises:
+        OSError: The port is taken.
+    """
+
+    def __init__(
+        self,
+        app: Any,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        name: str = "server",
+        lifespan: bool = False,
+    ) -> None:
+        self._stopping = threading.Lock()
+        self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        try:
+            if os.name == "posix":
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.bind((host, port))
+            self._socket.listen(512)
+        except OSError:
+            self._socket.close()
+            raise
+        shown = f"[{host}]" if ":" in host else host
+        self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
+        config = uvicorn.Config(
+            app,
+            log_level="critical",
+            access_log=False,
+            lifespan="on" if lifespan else "off",
+            timeout_graceful_shutdown=0,
+            server_header=False,
+            loop="asyncio",
+        )
+        self._server = _Server(config)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def __repr__(self) -> str:
+        return f"ServedApp({self.url})"
+
+    def _run(self) -> None:
+        asyncio.run(self._server.serve(sockets=[self._socket]))
+
+    @property
+    def stopped(self) -> bool:
+        """True once it was told to stop."""
+        return self._server.should_exit
+
+    def wait(self) -> None:
+        """Block until it stops."""
+        while self._thread.is_alive():
+            self._thread.join(0.5)
+
+    def stop(self) -> bool:
+        """Stop serving and close every connection.
+
+        Returns:
+            False if it had been told to stop before.
+        """
+        with self._stopping:
+            if self.stopped:
+                return False
+            self._server.ask_to_stop()
+        self._thread.join(STOP_SECONDS)
+        self._socket.close()
+        return True

@@ -1,0 +1,1 @@
+"""Webhooks: signed news to other servers, delivered by jobs; and proof that news is true."""
