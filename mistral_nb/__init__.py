@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from os import PathLike
 
     import pandas as pd
 
@@ -44,6 +45,7 @@ __all__ = [
     "errors",
     "forget",
     "label",
+    "label_files",
     "process_batch",
     "resume",
     "review",
@@ -76,6 +78,13 @@ def stream(messages: Any, **options: Any) -> StreamHandle:
 def label(df: pd.DataFrame, prompt: Any, **options: Any) -> Run:
     """Label a table in the default session: see :meth:`mistral_nb.Session.label`."""
     return _session().label(df, prompt, **options)
+
+
+def label_files(
+    source: str | PathLike[str], out: str | PathLike[str], prompt: Any, **options: Any
+) -> Run:
+    """Label files larger than memory: see :meth:`mistral_nb.Session.label_files`."""
+    return _session().label_files(source, out, prompt, **options)
 
 
 def process_batch(prompts: Iterable[Any], concurrency: int = 5, **options: Any) -> ListRun:

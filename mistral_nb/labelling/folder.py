@@ -3,7 +3,8 @@
 ```
 runs/<name>-<hash>/
     ledger.sqlite3        what was asked, sent, answered and paid
-    input.arrow           the table, for a process that does not have it
+    input.arrow           the table, for a process that does not have it; or
+    input.json            where the rows are, if these are files or a Dask DataFrame
     requests/0000.jsonl   the requests of each shard, written before anything is sent
     answers/0000-*.jsonl  each shard's output and error file, as the server gave them
     lock                  held while a process follows the run
@@ -29,7 +30,7 @@ from mistral_nb.errors import InputError, RunError, StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "sync_folder"]
 
 STALE = 24 * 3600.0
 """Seconds after which a folder whose building was killed is cleared away."""
@@ -101,6 +102,11 @@ class RunFolder:
         """The kept table."""
         return self.path / "input.arrow"
 
+    @property
+    def manifest(self) -> Path:
+        """What is known of rows that are not kept here: files, or a Dask DataFrame."""
+        return self.path / "input.json"
+
     def requests(self, shard: int) -> Path:
         """The request lines of a shard."""
         return self.path / "requests" / f"{shard:04d}.jsonl"
@@ -109,20 +115,32 @@ class RunFolder:
         """A shard's downloaded file; ``part`` is ``"output"`` or ``"error"``."""
         return self.path / "answers" / f"{shard:04d}-{part}.jsonl"
 
+    def keep_manifest(self, about: dict[str, object]) -> None:
+        """Write what is known of the rows, whole or not at all."""
+        unfinished = self.manifest.with_suffix(".unfinished")
+        try:
+            with unfinished.open("wb") as file:
+                file.write(orjson.dumps(about))
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self.manifest)
+        except OSError as error:
+            raise StoreError(f"Cannot write in {self.path}: {error.strerror or error}.") from error
+
     def adopt(self, built: RunFolder) -> bool:
         """Move a built run here, all at once.
 
         Returns:
             False if a run is here already (another process was faster).
         """
-        _sync(built.path)
+        sync_folder(built.path)
         try:
             built.path.rename(self.path)
         except OSError:
             if self.exists:
                 return False
             raise
-        _sync(self.path.parent)
+        sync_folder(self.path.parent)
         return True
 
     def remove(self) -> None:
@@ -185,7 +203,7 @@ def _holder(data: bytes) -> str:
         return ""
 
 
-def _sync(path: Path) -> None:
+def sync_folder(path: Path) -> None:
     """Make names in a folder outlive a power cut, where the system can."""
     if sys.platform != "win32":
         handle = os.open(path, os.O_RDONLY)

@@ -201,6 +201,8 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         if not folder.exists:
             await self._remote(plan.options).check(plan.recipe.model)
             await _thread(plan.build, folder)
+        else:
+            await _thread(plan.source.keep, folder)  # the same rows may come from elsewhere now
         return folder
 
     async def _wait_for(self, leader: Run) -> None:

@@ -1,4 +1,4 @@
-"""Where a run's rows come from and where its result goes: a table here; files and Dask beside it.
+"""Where a run's rows come from and where its result goes: a table, files, a Dask DataFrame.
 
 Everything between the two, from requests to the ledger, is the same whatever the source.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import orjson
 import pandas as pd
 
 from mistral_nb.errors import InputError
+from mistral_nb.labelling.files import FilesSource
 from mistral_nb.labelling.frames import keep_frame, load_frame, require_kept, same_frame
 from mistral_nb.labelling.merge import merge
 from mistral_nb.labelling.requests import make_requests
@@ -105,8 +107,9 @@ class FrameSource:
         return make_requests(self.df, prompt, recipe)
 
     def keep(self, folder: RunFolder) -> None:
-        """Write the table to the run's folder."""
-        keep_frame(self.df, folder.input)
+        """Write the table to the run's folder, once."""
+        if not folder.input.exists():
+            keep_frame(self.df, folder.input)
 
     def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> pd.DataFrame:
         """Return the table with the result columns."""
@@ -136,7 +139,7 @@ def as_source(rows: Any) -> Source:
     """Take whatever holds rows as a source.
 
     Args:
-        rows: A pandas DataFrame, or a source.
+        rows: A pandas DataFrame, or files.
 
     Returns:
         The source.
@@ -144,7 +147,7 @@ def as_source(rows: Any) -> Source:
     Raises:
         InputError: It holds no rows that can be labelled.
     """
-    return FrameSource(rows)
+    return rows if isinstance(rows, FilesSource) else FrameSource(rows)
 
 
 def kept_source(folder: RunFolder, name: str, df: Any = None) -> Target:
@@ -162,6 +165,8 @@ def kept_source(folder: RunFolder, name: str, df: Any = None) -> Target:
         RunError: The rows were not kept and not given.
         InputError: The table given is another one.
     """
+    if folder.manifest.exists():
+        return FilesSource.kept(orjson.loads(folder.manifest.read_bytes()), name)
     if df is None:
         return KeptFrame(folder.input)
     if not same_frame(df, folder.input):
