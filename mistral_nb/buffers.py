@@ -31,9 +31,9 @@ class _Joined:
         self._parts = [first.content]
         self._count = first.count
 
-    @property
-    def kind(self) -> str:
-        return self._first.kind
+    def goes_on(self, chunk: ChatChunk) -> bool:
+        """Return True if a chunk is more of the same kind and the same part."""
+        return self._first.kind == chunk.kind and self._first.part == chunk.part
 
     def add(self, chunk: ChatChunk) -> None:
         self._parts.append(chunk.content)
@@ -111,7 +111,7 @@ class Buffer:
         prose = record.kind != "tool"
         place = (record.request_id, "prose" if prose else record.part)
         joined = self._latest.get(place)
-        if joined is None or (prose and joined.kind != record.kind):
+        if joined is None or not joined.goes_on(record):
             joined = _Joined(record)
             self._latest[place] = joined
             self._items.append(joined)

@@ -19,6 +19,12 @@
 | `job:failed`    | JobFailed     | it is given up; it can be replayed               |
 | `job:cancelled` | JobCancelled  | it was cancelled                                 |
 | `job:uncertain` | JobUncertain  | a paid call of it may have been carried out      |
+| `turn:start`    | TurnStart     | a message was sent in a conversation             |
+| `turn:chunk`    | TurnChunk     | a piece of an entry of its turn arrived          |
+| `turn:entry`    | TurnEntry     | an entry began, changed its state, or is whole   |
+| `turn:complete` | TurnComplete  | the turn has its answer, or was stopped          |
+| `turn:error`    | TurnError     | the turn failed; what had come is in `turn`      |
+| `conversation:changed` | ConversationChanged | other turns are shown now           |
 
 Every request has one start and exactly one end (complete or error); a replayed job has one
 end more. Producers know no listener; each listener has a bounded buffer of its own, so a

@@ -13,6 +13,7 @@ __all__ = [
     "ChatComplete",
     "ChatError",
     "ChatStart",
+    "ConversationChanged",
     "JobActive",
     "JobCancelled",
     "JobCompleted",
@@ -28,6 +29,11 @@ __all__ = [
     "RunError",
     "RunProgress",
     "RunStart",
+    "TurnChunk",
+    "TurnComplete",
+    "TurnEntry",
+    "TurnError",
+    "TurnStart",
 ]
 
 
@@ -238,3 +244,78 @@ class JobUncertain(JobRecord):
     final: ClassVar[bool] = True
 
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnStart(Record):
+    """A message was sent in a conversation (``timestamp`` in seconds since the epoch).
+
+    Attributes:
+        conversation: Name of the conversation.
+        parent: Id of the turn it follows; None at a beginning.
+    """
+
+    name: ClassVar[str] = "turn:start"
+
+    conversation: str
+    timestamp: float
+    parent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnChunk(ChatChunk):
+    """A piece of a message or of a call's arguments; ``part`` is its entry's place in the turn."""
+
+    name: ClassVar[str] = "turn:chunk"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEntry(Record):
+    """An entry of a turn began, changed its state, or is whole.
+
+    Attributes:
+        part: The entry's place in the turn, from 0.
+        entry: The entry as it is now, in place of what was known of that part.
+    """
+
+    name: ClassVar[str] = "turn:entry"
+
+    part: int
+    entry: Any
+
+
+@dataclass(frozen=True, slots=True)
+class TurnComplete(Record):
+    """A turn has its answer, or was stopped on purpose (``finish_reason="stopped"``)."""
+
+    name: ClassVar[str] = "turn:complete"
+    final: ClassVar[bool] = True
+
+    text: str
+    usage: Any
+    finish_reason: str
+    turn: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnError(Record):
+    """A turn failed; ``turn`` holds what had come."""
+
+    name: ClassVar[str] = "turn:error"
+    final: ClassVar[bool] = True
+
+    error: Exception
+    turn: Any = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationChanged(Record):
+    """A conversation's turns are others now (``request_id`` is ``conversation-<name>``).
+
+    Attributes:
+        reason: ``sent``, ``switched``, ``cleared``, ``settings`` or ``deleted``.
+    """
+
+    name: ClassVar[str] = "conversation:changed"
+
+    reason: str

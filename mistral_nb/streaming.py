@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import time
 import uuid
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -16,26 +15,24 @@ import orjson
 from mistral_nb.client import api_error, explain
 from mistral_nb.errors import (
     InputError,
-    MistralNbError,
     StreamCut,
     StreamError,
     StreamMalformed,
     StreamRefused,
     StreamStalled,
 )
-from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart, EventStream, Record
-from mistral_nb.portal import Handle, in_kernel, interrupts
+from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart, Record
+from mistral_nb.live import LiveHandle
 from mistral_nb.replies import (
     Reply,
     ReplyBuilder,
     ToolCall,
     Usage,
     WrongShapeError,
-    current_cell,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import Sequence
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
@@ -44,8 +41,6 @@ __all__ = ["Reply", "StreamHandle", "ToolCall", "Usage", "start_stream"]
 
 CLOSE_LIMIT = 1.0
 """Seconds that closing a response may take when a stream is stopped."""
-FINISH_LIMIT = 2.0
-"""Seconds that a view may take to show the end before the reply is given."""
 
 
 def start_stream(
@@ -84,7 +79,7 @@ def start_stream(
     return StreamHandle(connection, bus, request, request_id)
 
 
-class StreamHandle(Handle[Reply]):
+class StreamHandle(LiveHandle[Reply]):
     """A reply that is arriving: await it, iterate it, stop it, or read ``text`` so far.
 
     Args:
@@ -98,6 +93,8 @@ class StreamHandle(Handle[Reply]):
         bus: Where its events are published.
     """
 
+    pattern = "chat:*"
+
     def __init__(
         self,
         connection: Connection,
@@ -105,29 +102,14 @@ class StreamHandle(Handle[Reply]):
         request: dict[str, Any],
         request_id: str | None = None,
     ) -> None:
-        self.request_id = request_id or f"chat-{uuid.uuid4().hex[:12]}"
-        self.bus = bus
-        self.shown_in: object = None
         self._connection = connection
         self._request = request
         self._builder = ReplyBuilder(request["model"])
-        self._started = time.time()
-        self._clock = time.perf_counter()
-        self._seconds = 0.0
-        self._end: Record | None = None
-        self._scope: anyio.CancelScope | None = None
-        self._stopped = False
-        self._finishing: list[Callable[[], Awaitable[object]]] = []
-        super().__init__(connection.portal, self._work)
+        super().__init__(connection.portal, bus, request_id or f"chat-{uuid.uuid4().hex[:12]}")
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "done" if self.done() else "streaming"
         return f"StreamHandle({self.model}, {state}, {len(self.text)} characters)"
-
-    def _ipython_display_(self) -> None:
-        """Say nothing at the end of a cell that shows the reply live already."""
-        if self.shown_in is None or self.shown_in != current_cell():
-            print(repr(self))
 
     @property
     def model(self) -> str:
@@ -149,20 +131,6 @@ class StreamHandle(Handle[Reply]):
         """Token counts, once the server has sent them."""
         return self._builder.usage
 
-    @property
-    def seconds(self) -> float:
-        """Seconds since the request, until now or until its end."""
-        return self._seconds or time.perf_counter() - self._clock
-
-    def stop(self) -> None:
-        """End the stream now and keep what has come; callable from any thread, also twice."""
-        self._stopped = True
-        self._portal.call_soon(self._cancel)
-
-    def _cancel(self) -> None:
-        if self._scope is not None:
-            self._scope.cancel()
-
     def retry(self) -> StreamHandle:
         """Send the same request again.
 
@@ -171,90 +139,23 @@ class StreamHandle(Handle[Reply]):
         """
         return StreamHandle(self._connection, self.bus, self._request)
 
-    def events(self) -> EventStream:
-        """Return this stream's events from its start on, however late one asks.
-
-        What has come already is told in joined chunks. The iterator ends with the stream.
-        """
-        if self._portal.on_own_thread():
-            return self._events()
-
-        async def on_loop() -> EventStream:
-            return self._events()
-
-        return self._portal.call(on_loop)
-
-    def finish_with(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Have ``work`` awaited after the last event, before anyone who waits gets the reply.
-
-        A view settles in it: programs that run notebooks hear nothing after a cell's end.
-        """
-        self._finishing.append(work)
-
-    def __iter__(self) -> Iterator[str]:
-        """Yield pieces of the answer as they arrive; raise its error at the end."""
-        self._portal.refuse_own_thread()
-        events = self.events()
-        try:
-            for event in events:
-                if text := _answer_text(event):
-                    yield text
-            self._future.result()
-        except KeyboardInterrupt:
-            if not self._interrupted():
-                raise
-        finally:
-            events.close()
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        """Yield pieces of the answer as they arrive; raise its error at the end."""
-        with interrupts.offered_to(self), self.events() as events:
-            async for event in events:
-                if text := _answer_text(event):
-                    yield text
-        await self
-
-    def _interrupted(self) -> bool:
-        self.stop()
-        return in_kernel()
-
-    def _events(self) -> EventStream:
-        """Snapshot and subscribe in one step of the loop, so that nothing is missed."""
-        history: list[Record] = [self._start_record()]
-        history += [
-            ChatChunk(self.request_id, piece.content, 0, *_chunk_fields(piece))
-            for piece in self._builder.pieces()
-        ]
-        if self._end is not None:
-            history.append(self._end)
-        return self.bus.primed_stream(tuple(history), "chat:*", request_id=self.request_id)
-
     def _start_record(self) -> ChatStart:
         return ChatStart(self.request_id, self._request["model"], self._started)
 
-    async def _work(self) -> Reply:
-        await self.bus.publish(self._start_record())
-        try:
-            with anyio.CancelScope() as self._scope:
-                if self._stopped:  # before it began
-                    self._scope.cancel()
-                await self._receive()
-            finish = "stopped" if self._scope.cancelled_caught else self._builder.finish_reason
-            reply = self._reply(finish)
-            self._end = ChatComplete(self.request_id, reply.text, reply.usage, str(finish), reply)
-        except Exception as error:
-            self._end = ChatError(self.request_id, error, self._reply(None))
-            raise
-        finally:
-            self._seconds = self.seconds
-            if self._end is None:  # the loop is closing
-                stopped = MistralNbError("The kernel ended while the reply was arriving.")
-                self._end = ChatError(self.request_id, stopped, self._reply(None))
-            self.bus.publish_nowait(self._end)
-            for work in self._finishing:
-                with anyio.move_on_after(FINISH_LIMIT, shield=True):
-                    await work()
-        return reply
+    def _history(self) -> list[Record]:
+        return [
+            ChatChunk(self.request_id, piece.content, 0, *_chunk_fields(piece))
+            for piece in self._builder.pieces()
+        ]
+
+    def _completed(self, *, stopped: bool) -> tuple[Reply, Record]:
+        finish = "stopped" if stopped else self._builder.finish_reason
+        reply = self._reply(finish)
+        record = ChatComplete(self.request_id, reply.text, reply.usage, str(finish), reply)
+        return reply, record
+
+    def _failed(self, error: Exception) -> Record:
+        return ChatError(self.request_id, error, self._reply(None))
 
     async def _receive(self) -> None:
         """Send the request and take in the stream to its proper end."""
@@ -345,10 +246,6 @@ class StreamHandle(Handle[Reply]):
 
 def _chunk_fields(piece: Any) -> tuple[Any, ...]:
     return piece.kind, piece.part, piece.tool_name, piece.tool_call_id
-
-
-def _answer_text(event: Record) -> str:
-    return event.content if isinstance(event, ChatChunk) and event.kind == "text" else ""
 
 
 def _messages(messages: str | Sequence[Any], system: str | None) -> list[Any]:
