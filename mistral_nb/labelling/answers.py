@@ -7,7 +7,6 @@ findings; none of them ends the reading.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,12 +15,11 @@ from mistral_nb.labelling.ledger import Answer, Finding
 from mistral_nb.labelling.recipe import custom_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 __all__ = ["Audit", "chat_answer", "error_text"]
 
-_ID = re.compile(r"r(\d{1,15})-[0-9a-f]{16}")
 _PASSING = {408, 409, 425, 429}
 """Statuses below 500 that another try may not meet again."""
 
@@ -30,7 +28,7 @@ class Audit:
     """Matches lines of answers to the requests of a shard.
 
     Args:
-        requests: Row -> content hash of what was sent.
+        requests: (row, content hash) of what was sent.
         validate: Returns what is wrong with a reply's text, or None.
 
     Attributes:
@@ -38,10 +36,13 @@ class Audit:
     """
 
     def __init__(
-        self, requests: dict[int, bytes], validate: Callable[[str], str | None] | None = None
+        self,
+        requests: Iterable[tuple[int, bytes]],
+        validate: Callable[[str], str | None] | None = None,
     ) -> None:
-        self._open = dict(requests)
-        self._requests = requests
+        # One lookup by the whole id is quicker than taking each id apart.
+        self._rows = {custom_id(row, digest): row for row, digest in requests}
+        self._answered = 0
         self._validate = validate
         self.findings: list[Finding] = []
 
@@ -58,47 +59,51 @@ class Audit:
         with path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
-                    place = f"line {number} of the {part} file"
-                    found = self._read_line(line, place)
+                    found = self._read_line(line, number, part)
                     if found is not None:
                         yield found
 
     def missing(self, reason: str, *, again: bool) -> Iterator[tuple[int, Answer]]:
         """Yield an answer that says ``reason`` for every request without one."""
-        for row in list(self._open):
-            del self._open[row]
-            yield row, Answer(error=reason, again=again)
+        for name, row in list(self._rows.items()):
+            if row >= 0:
+                self._close(name, row)
+                yield row, Answer(error=reason, again=again)
 
     @property
-    def open(self) -> dict[int, bytes]:
-        """Row -> content hash of the requests still without an answer."""
-        return self._open
+    def open(self) -> list[int]:
+        """The rows still without an answer."""
+        if self._answered == len(self._rows):
+            return []
+        return [row for row in self._rows.values() if row >= 0]
 
-    def _read_line(self, line: bytes, place: str) -> tuple[int, Answer] | None:
+    def _read_line(self, line: bytes, number: int, part: str) -> tuple[int, Answer] | None:
         try:
             data = orjson.loads(line)
         except orjson.JSONDecodeError as error:
-            self._find("unreadable", None, f"{place} is not JSON ({error})")
+            self._find("unreadable", None, f"{_place(number, part)} is not JSON ({error})")
             return None
         name = data.get("custom_id") if isinstance(data, dict) else None
         if not isinstance(name, str):
-            self._find("unknown", None, f"{place} has no custom_id")
+            self._find("unknown", None, f"{_place(number, part)} has no custom_id")
             return None
-        row = self._row(name)
+        row = self._rows.get(name)
         if row is None:
-            self._find("unknown", name[:100], f"{place} has a custom_id that was not sent")
+            self._find(
+                "unknown", name[:100], f"{_place(number, part)} has a custom_id that was not sent"
+            )
             return None
-        if row not in self._open:
-            self._find("duplicate", name, f"{place}: row {row} has an answer already")
+        if row < 0:
+            self._find(
+                "duplicate", name, f"{_place(number, part)}: row {~row} has an answer already"
+            )
             return None
-        del self._open[row]
+        self._close(name, row)
         return row, self._checked(line_answer(data))
 
-    def _row(self, name: str) -> int | None:
-        match = _ID.fullmatch(name)
-        row = int(match[1]) if match else -1
-        digest = self._requests.get(row)
-        return row if digest is not None and custom_id(row, digest) == name else None
+    def _close(self, name: str, row: int) -> None:
+        self._rows[name] = ~row  # below 0: answered
+        self._answered += 1
 
     def _checked(self, answer: Answer) -> Answer:
         if answer.error is not None or answer.text is None or self._validate is None:
@@ -108,6 +113,10 @@ class Audit:
 
     def _find(self, kind: str, name: str | None, detail: str) -> None:
         self.findings.append(Finding(kind, name, detail))
+
+
+def _place(number: int, part: str) -> str:
+    return f"line {number} of the {part} file"
 
 
 def line_answer(data: dict[str, Any]) -> Answer:

@@ -294,12 +294,13 @@ class Ledger:
         with self.writing() as db:
             add_attempts(db, ((row, 0, answer) for row, answer in answers), None, source)
 
-    def requests_of(self, shard: int) -> dict[int, bytes]:
-        """Return row -> content hash of the requests in a shard."""
-        with self.reading() as db:
-            return dict(
-                map(tuple, db.execute("SELECT row, digest FROM request WHERE shard = ?", (shard,)))
-            )
+    def requests_of(self, shard: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (row, content hash) of the requests in a shard, in order."""
+        sql = "SELECT row, digest FROM request WHERE shard = ? AND row > ? ORDER BY row LIMIT ?"
+        last = -1
+        while block := self._tuples(sql, (shard, last, _BLOCK)):
+            last = block[-1][0]
+            yield from block
 
     # Shards
 
@@ -359,18 +360,21 @@ class Ledger:
 
     def results(self, first: int = 0) -> Iterator[list[tuple[int, str | None, str | None]]]:
         """Yield (row, text, error) of every row from ``first`` on in order, in blocks."""
+        sql = f"SELECT row, text, error, open FROM ({ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
         last = first - 1
-        while True:
-            sql = f"SELECT row, text, error, open FROM ({ROWS}) WHERE row > ? ORDER BY row LIMIT ?"  # noqa: S608
-            with self.reading() as db:
-                block = db.execute(sql, (last, _BLOCK)).fetchall()
-            if not block:
-                return
-            last = block[-1]["row"]
+        while block := self._tuples(sql, (last, _BLOCK)):
+            last = block[-1][0]
             yield [
                 (row, text, "not answered yet" if is_open else error)
                 for row, text, error, is_open in block
             ]
+
+    def _tuples(self, sql: str, values: tuple[Any, ...]) -> list[Any]:
+        """Return all rows of a query as tuples, which are made quicker than named rows."""
+        with self.reading() as db:
+            cursor = db.cursor()
+            cursor.row_factory = None
+            return cursor.execute(sql, values).fetchall()
 
     def failures(self) -> list[sqlite3.Row]:
         """Return row, error, status and text of every row without a good result."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -105,75 +106,82 @@ def result_columns(
     """
     kinds = [*names.columns, ERROR]
     blocks: list[list[Any]] = [[] for _ in kinds]
+    read = _reader(schema)
     count = first
     for block in results:
-        table: list[list[Any]] = [[] for _ in kinds]
-        for row, text, error in block:
+        for row, _, _ in block:
             if row != count:
                 raise RunError(f"The ledger has no result for row {count}; it is damaged.")
             count += 1
-            values = _values(text, error, schema)
-            for cells, value in zip(table, values, strict=True):
-                cells.append(value)
+        table = zip(*[read(text, error) for _, text, error in block], strict=True)
         for parts, column, cells in zip(blocks, kinds, table, strict=True):
             parts.append(_array(column, cells))
-    return pd.DataFrame(
-        {
-            name: _joined(column, parts)
-            for name, column, parts in zip([*names.names, names.error], kinds, blocks, strict=True)
-        }
-    )
+    joined = {}
+    for name, column in zip([*names.names, names.error], kinds, strict=True):
+        joined[name] = _joined(column, blocks.pop(0))  # its parts are free before the next
+    return pd.DataFrame(joined, copy=False)
 
 
-def _values(text: str | None, error: str | None, schema: Schema | None) -> tuple[Any, ...]:
-    """Return one row's values, its error last."""
+def _reader(schema: Schema | None) -> Callable[[str | None, str | None], tuple[Any, ...]]:
+    """Return what makes one row's cells of its text and error, the error last."""
     if schema is None:
-        return text, error
-    if error is None and text is not None:
-        try:
-            values = schema.read(text)
-            cells = [
-                value if value is None else _CASTS[column.kind](value, column)
-                for column, value in zip(schema.columns, values, strict=True)
-            ]
-        except (Invalid, ValueError, TypeError, OverflowError) as problem:
-            error = str(problem)
-        else:
-            return (*cells, None)
-    return (*[None] * len(schema.columns), error)
+        return lambda text, error: (text, error)
+    casts = [_cast(column) for column in schema.columns]
+    blank = (None,) * len(casts)
+
+    def read(text: str | None, error: str | None) -> tuple[Any, ...]:
+        if error is None and text is not None:
+            try:
+                values = zip(casts, schema.read(text), strict=True)
+                return (*[None if v is None else cast(v) for cast, v in values], None)
+            except (Invalid, ValueError, TypeError, OverflowError) as problem:
+                error = str(problem)
+        return (*blank, error)
+
+    return read
 
 
-def _integer(value: Any, _: Column) -> int:
+def _cast(column: Column) -> Callable[[Any], Any]:
+    """Return what makes a cell of a value; of a category, its code."""
+    if column.kind == "vector":
+        return partial(np.asarray, dtype=column.categories[0])
+    if column.kind != "category":
+        return _CASTS[column.kind]
+    code = {value: number for number, value in enumerate(column.categories)}.get
+
+    def cast(value: Any) -> int:
+        found = code(value)
+        if found is None:
+            raise ValueError(f"{value!r} is not one of the allowed values")
+        return found
+
+    return cast
+
+
+def _integer(value: Any) -> int:
     if isinstance(value, bool) or int(value) != value or abs(value) >= 2**63:
         raise ValueError(f"{value!r} is no whole number of 64 bits")
     return int(value)
 
 
-def _text(value: Any, _: Column) -> str:
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is no text")
     return value
 
 
-def _boolean(value: Any, _: Column) -> bool:
+def _boolean(value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{value!r} is neither true nor false")
     return value
 
 
-def _category(value: Any, column: Column) -> Any:
-    if value not in column.categories:
-        raise ValueError(f"{value!r} is not one of the allowed values")
-    return value
-
-
-_CASTS: dict[str, Any] = {
+_CASTS: dict[str, Callable[[Any], Any]] = {
     "integer": _integer,
-    "number": lambda value, _: float(value),
+    "number": float,
     "string": _text,
     "boolean": _boolean,
-    "category": _category,
-    "object": lambda value, _: value,
+    "object": lambda value: value,
 }
 _DTYPES: dict[str, Any] = {
     "integer": "Int64",
@@ -183,13 +191,12 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-def _array(column: Column, cells: list[Any]) -> Any:
+def _array(column: Column, cells: Sequence[Any]) -> Any:
     """Turn a block of cells into a compact array, so that no list of all rows is ever held."""
     if column.kind == "category":
-        place = {value: number for number, value in enumerate(column.categories)}
-        codes = (-1 if cell is None else place[cell] for cell in cells)
+        codes = (-1 if cell is None else cell for cell in cells)
         return np.fromiter(codes, dtype=np.int32, count=len(cells))
-    if column.kind == "object":
+    if column.kind in {"object", "vector"}:
         array = np.empty(len(cells), dtype=object)
         for number, cell in enumerate(cells):  # at once, numpy would unpack lists of one length
             array[number] = cell
@@ -202,7 +209,7 @@ def _joined(column: Column, parts: list[Any]) -> Any:
         codes = np.concatenate(parts) if parts else np.empty(0, dtype=np.int32)
         dtype = pd.CategoricalDtype(list(column.categories))
         return pd.Categorical.from_codes(codes, dtype=dtype)
-    if column.kind == "object":
+    if column.kind in {"object", "vector"}:
         return np.concatenate(parts) if parts else np.empty(0, dtype=object)
     if not parts:
         return pd.array([], dtype=_DTYPES[column.kind])

@@ -31,7 +31,7 @@ def read(folder: Path, *lines: object, validate: Any = None) -> tuple[dict[int, 
     path = folder / "output.jsonl"
     parts = [line if isinstance(line, bytes) else orjson.dumps(line) for line in lines]
     path.write_bytes(b"\n".join(parts) + b"\n")
-    audit = Audit(REQUESTS, validate)
+    audit = Audit(REQUESTS.items(), validate)
     return dict(audit.read(path, "output")), audit
 
 

@@ -118,7 +118,7 @@ def test_every_row_is_written_once(home: Path) -> None:
         "<y>",
         "<z>",
     ]
-    digests = built.ledger.requests_of(0)
+    digests = dict(built.ledger.requests_of(0))
     assert [line["custom_id"] for line in built.lines()] == [
         custom_id(row, digest) for row, digest in digests.items()
     ]
@@ -182,7 +182,7 @@ def test_messages_that_are_no_json_name_the_row(home: Path) -> None:
 def test_earlier_answers_are_taken_over(home: Path) -> None:
     """A request with a known answer is not written; its row has the answer."""
     first = Built(home, ["x", "y"])
-    known = first.ledger.requests_of(0)[0]
+    known = dict(first.ledger.requests_of(0))[0]
     second = Built(
         home, ["y", "x"], reuse=lambda ds: {known: ("old", Answer("hi"))} if known in ds else {}
     )
