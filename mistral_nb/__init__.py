@@ -13,7 +13,7 @@ SDK, pandas and widgets are imported when they are first used.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mistral_nb import errors
     from mistral_nb.event_source import sse
     from mistral_nb.events import EventBus
-    from mistral_nb.labelling import ListRun, Run
+    from mistral_nb.labelling import Estimate, ListRun, Run
     from mistral_nb.portal import allow_nested_run, run
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
@@ -75,7 +75,11 @@ def stream(messages: Any, **options: Any) -> StreamHandle:
     return _session().stream(messages, **options)
 
 
-def label(df: pd.DataFrame, prompt: Any, **options: Any) -> Run:
+@overload
+def label(df: Any, prompt: Any, *, dry_run: Literal[True], **options: Any) -> Estimate: ...
+@overload
+def label(df: Any, prompt: Any, *, dry_run: Literal[False] = ..., **options: Any) -> Run: ...
+def label(df: Any, prompt: Any, **options: Any) -> Run | Estimate:
     """Label a table in the default session: see :meth:`mistral_nb.Session.label`."""
     return _session().label(df, prompt, **options)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mistral_nb import portal
 from mistral_nb.client import Connection, explain
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb.labelling import ListRun, Run
+    from mistral_nb.labelling import Estimate, ListRun, Run
     from mistral_nb.replies import Usage
     from mistral_nb.widgets.review import Review
 
@@ -92,9 +92,29 @@ class Session:
         if handle.usage is not None:
             self._usage.setdefault(handle.model, []).append(handle.usage)
 
+    @overload
     def label(
-        self, df: pd.DataFrame, prompt: Any, *, show: bool | None = None, **options: Any
-    ) -> Run:
+        self, df: Any, prompt: Any, *, dry_run: Literal[True], **options: Any
+    ) -> Estimate: ...
+    @overload
+    def label(
+        self,
+        df: Any,
+        prompt: Any,
+        *,
+        show: bool | None = None,
+        dry_run: Literal[False] = ...,
+        **options: Any,
+    ) -> Run: ...
+    def label(
+        self,
+        df: Any,
+        prompt: Any,
+        *,
+        show: bool | None = None,
+        dry_run: bool = False,
+        **options: Any,
+    ) -> Run | Estimate:
         """Label every row of a table; see :func:`mistral_nb.labelling.start_run`.
 
         Args:
@@ -102,13 +122,20 @@ class Session:
             prompt: Template with ``{column}`` places, or a function of a row.
             show: True shows progress, False does not; None shows it in notebooks and
                 terminals.
-            **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ...
+            dry_run: Send nothing; return what would be sent, with its tokens and cost.
+            **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ``max_cost``,
+                ``sample``, ``fresh``, ...
 
         Returns:
-            The run: ``await`` it or call ``.result()`` for the labelled table.
+            The run: ``await`` it or call ``.result()`` for the labelled table. With
+            ``dry_run`` the estimate.
         """
         from mistral_nb.labelling import start_run
 
+        if dry_run:
+            return start_run(
+                self.connection, self.events, df, prompt=prompt, dry_run=True, **options
+            )
         return self._shown(
             start_run(self.connection, self.events, df, prompt=prompt, **options), show
         )
@@ -161,20 +188,29 @@ class Session:
 
         return process_batch(self.connection, prompts, concurrency, **options)
 
-    def resume(self, name: str, df: pd.DataFrame | None = None, *, show: bool | None = None) -> Run:
+    def resume(
+        self,
+        name: str,
+        df: pd.DataFrame | None = None,
+        *,
+        show: bool | None = None,
+        max_cost: float | None = None,
+    ) -> Run:
         """Go on with a run that a closed kernel or an interrupt left behind.
 
         Args:
             name: The run's name.
             df: Its table; only needed if that holds Python objects no file can keep.
             show: As for :meth:`label`.
+            max_cost: Another limit in US dollars, what was paid before included.
 
         Returns:
             The run; rows that were paid for are not sent again.
         """
         from mistral_nb.labelling import resume
 
-        return self._shown(resume(self.connection, self.events, name, df), show)
+        run = resume(self.connection, self.events, name, df, max_cost=max_cost)
+        return self._shown(run, show)
 
     def forget(self, name: str) -> None:
         """Delete what is kept about a labelling run: requests, answers, table and ledger.
@@ -260,9 +296,9 @@ class Session:
 
     def _shown(self, run: Run, show: bool | None) -> Run:
         if show is not False:
-            from mistral_nb.widgets import run_progress
+            from mistral_nb.widgets import run_view
 
-            run_progress.show(run, force=bool(show))
+            run_view.show(run, force=bool(show))
         return run
 
 

@@ -18,11 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mistral_nb.errors import ApiError, MistralNbError
+from mistral_nb.errors import ApiError, CostLimitError, MistralNbError
 from mistral_nb.labelling.answers import Audit, error_text
+from mistral_nb.labelling.budget import UNSENT
 from mistral_nb.labelling.ledger import Finding
 from mistral_nb.labelling.remote import ENDED, Remote
 from mistral_nb.labelling.requests import ShardWriter
+from mistral_nb.labelling.results import reader_at
+from mistral_nb.labelling.totals import spent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,12 +75,13 @@ class BatchEngine:
                     return
                 continue
             self._tell()
+            self._reserve()
             errors: list[MistralNbError] = []
             async with anyio.create_task_group() as group:
                 for shard in self._shards.values():
                     group.start_soon(self._guarded, shard, errors)
             if errors:
-                raise errors[0]
+                raise min(errors, key=lambda error: isinstance(error, CostLimitError))
 
     async def _guarded(self, shard: Shard, errors: list[MistralNbError]) -> None:
         """Follow a shard; its failure must not end the others, which are paid for too."""
@@ -85,8 +89,30 @@ class BatchEngine:
             await self._follow(shard)
         except MistralNbError as error:
             errors.append(error)
+            if self._work.budget is not None:
+                self._work.budget.lose(shard)
+
+    def _reserve(self) -> None:
+        """Set aside what jobs under way may cost."""
+        budget = self._work.budget
+        for shard in self._shards.values():
+            if budget is not None and shard.state not in UNSENT:
+                budget.reserve(shard)
+
+    async def _afford(self, shard: Shard) -> None:
+        """Wait until there is money for a shard.
+
+        Raises:
+            CostLimitError: There is none.
+        """
+        budget = self._work.budget
+        if budget is not None and not await budget.afford(shard):
+            counts = await self._work.do(self._ledger.counts)
+            raise budget.error(counts, self._work.record.name)
 
     async def _follow(self, shard: Shard) -> None:
+        if shard.state in UNSENT:
+            await self._afford(shard)
         if shard.state in {"written", "uploading"}:
             async with self._uploads:
                 shard = await self._upload(shard)
@@ -185,13 +211,17 @@ class BatchEngine:
             if file_id is not None and not path.exists():
                 await self._remote.download(file_id, path)
         await self._work.do(self._read, shard)
+        if self._work.budget is not None:
+            paid = await self._work.do(spent, self._ledger, self._work.record.model)
+            self._work.budget.settle(shard, paid or 0.0)
         self._shards.pop(shard.id, None)
         await self._work.recount()
         self._tell()
 
     def _read(self, shard: Shard) -> None:
         """Match all answers of a shard with its requests (in a worker thread)."""
-        audit = Audit(self._ledger.requests_of(shard.id), self._work.validate)
+        read = reader_at(self._work.record.endpoint)
+        audit = Audit(self._ledger.requests_of(shard.id), self._work.validate, read)
 
         def answers() -> Iterator[tuple[int, Answer]]:
             for part in ("output", "error"):

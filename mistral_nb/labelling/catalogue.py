@@ -10,8 +10,7 @@ import pandas as pd
 from mistral_nb.errors import RunError, StoreError
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.ledger import Ledger
-from mistral_nb.labelling.prices import cost
-from mistral_nb.labelling.totals import usage_of
+from mistral_nb.labelling.totals import spent, usage_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -113,6 +112,7 @@ def _row(folder: RunFolder) -> dict[str, object]:
     try:
         with closing(Ledger(folder.ledger)) as ledger:
             record, usage = ledger.run(), usage_of(ledger)
+            dollars = spent(ledger, record.model)
     except StoreError:
         return {"name": folder.path.name, "status": "unreadable"}
     status = record.status
@@ -127,7 +127,7 @@ def _row(folder: RunFolder) -> dict[str, object]:
         "done": record.counts.get("done"),
         "failed": record.counts.get("failed"),
         "tokens": usage.total_tokens,
-        "cost": cost(usage, record.model, batch=record.mode == "batch"),
+        "cost": dollars,
         "server": record.server,
         "created": record.created,
         "updated": record.updated,

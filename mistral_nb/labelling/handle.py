@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import sys
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pandas as pd
 
-from mistral_nb.errors import MistralNbError, RunError
+from mistral_nb.errors import CostLimitError, MistralNbError, RunError
 from mistral_nb.events import RunComplete, RunProgress, RunStart
 from mistral_nb.events import RunError as RunFailed
 from mistral_nb.labelling.batch import BatchEngine
+from mistral_nb.labelling.budget import Budget
 from mistral_nb.labelling.catalogue import no_such_run
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.judging import Judged
@@ -59,6 +60,7 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         plan: What was asked for, or None to go on with a run.
         name: The run's name; None until its content is known.
         df: The table, for going on with a run whose table could not be kept.
+        max_cost: A limit in US dollars in place of the run's own.
     """
 
     def __init__(
@@ -68,12 +70,15 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         plan: Plan | None,
         name: str | None,
         df: pd.DataFrame | None = None,
+        *,
+        max_cost: float | None = None,
     ) -> None:
         self._connection = connection
         self._bus = bus
         self._plan = plan
         self._name = name
         self._df = df
+        self._max_cost = max_cost
         self._target: Target | None = plan.source if plan else None
         self._model = plan.recipe.model if plan else ""
         self._mode = plan.mode if plan else "batch"
@@ -221,6 +226,11 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         schema, names, options = restore(record)
         if self._plan is not None:
             schema, names, options = self._plan.schema, self._plan.names, self._plan.options
+        if self._max_cost is not None:
+            options = replace(options, max_cost=self._max_cost)
+            await _thread(
+                lambda: ledger.update_run(spec={**record.spec, "options": asdict(options)})
+            )
         self._mode = record.mode
         note = self._plan.note(record) if self._plan is not None else ""
         await self._recount(ledger)
@@ -230,6 +240,8 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
             self._status = "running"
             try:
                 record = await self._send(folder, ledger, record, schema, options)
+            except CostLimitError:
+                raise  # it says itself how to go on
             except MistralNbError as error:
                 await self._add_way_on(ledger, error)
                 raise
@@ -258,6 +270,7 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
             validate=schema.fault if schema else None,
             report=self._tell,
             recount=lambda: self._recount(ledger),
+            budget=await _thread(Budget.of, folder, ledger, schema, options.max_cost),
             paused=self._paused,
         )
         self._work = work

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import orjson
 
-from mistral_nb.labelling.answers import chat_answer, error_text, failed
+from mistral_nb.labelling.answers import error_text, failed
 from mistral_nb.labelling.flights import Flights
 from mistral_nb.labelling.ledger import Answer, Shard
 from mistral_nb.labelling.online import Outgoing, Sender
+from mistral_nb.labelling.results import reader_at
 from mistral_nb.labelling.verdicts import Fault
 from mistral_nb.labelling.work import CONCURRENCY
 
@@ -51,10 +52,12 @@ class OnlineEngine:
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._read = reader_at(work.record.endpoint)
         self._flights = Flights(work.ledger)
         self._base = {"done": 0, "failed": 0}
         self._ended = self._failed = 0
         self._note = ""
+        self._used_up = False
         self._kept = time.monotonic()
 
     async def run(self) -> None:
@@ -79,7 +82,7 @@ class OnlineEngine:
             work.record.endpoint,
             commit=self._commit,
             check=self._check,
-            concurrency=options.concurrency or CONCURRENCY,
+            concurrency=self._at_once(options.concurrency or CONCURRENCY),
             rpm=options.rpm,
             tpm=options.tpm,
             attempts=retries + 1,
@@ -100,6 +103,8 @@ class OnlineEngine:
             if self._work.cancelled.is_set():
                 await self._work.do(self._flights.land)
                 await self._work.do(self._flights.close, CANCELLED)
+            elif self._used_up:
+                await self._require_all()
         finally:
             with anyio.CancelScope(shield=True):
                 await self._work.recount()
@@ -176,7 +181,7 @@ class OnlineEngine:
         return _row(outcome.custom_id), tuple(answers)
 
     def _answer(self, body: bytes, status: int | None, *, good: bool = False) -> Answer:
-        answer = chat_answer(orjson.loads(body), status)
+        answer = self._read(orjson.loads(body), status)
         return answer if good else self._checked(answer)
 
     def _checked(self, answer: Answer) -> Answer:
@@ -185,8 +190,34 @@ class OnlineEngine:
         wrong = self._work.validate(answer.text)
         return answer if wrong is None else failed(answer, wrong)
 
+    # What may be spent
+
+    def _at_once(self, most: int) -> int:
+        budget = self._work.budget
+        return most if budget is None else budget.at_once(most)
+
+    def _spend(self, answer: Answer) -> None:
+        """Count an answer's cost; at the limit, start nothing more."""
+        budget = self._work.budget
+        if budget is None:
+            return
+        budget.take(answer)
+        # The one that was just answered is counted still: the next takes its place.
+        if not self._used_up and budget.used_up(self._sender.pace().in_flight):
+            self._used_up = True
+            self._sender.stop(CANCEL_GRACE)
+
+    async def _require_all(self) -> None:
+        """Raise CostLimitError unless the answers that still came were the last ones."""
+        await self._work.do(self._flights.land)
+        counts = await self._work.do(self._work.ledger.counts)
+        assert self._work.budget is not None
+        if counts["done"] + counts["failed"] < counts["total"]:
+            raise self._work.budget.error(counts, self._work.record.name)
+
     def _check(self, reply: dict[str, Any]) -> Fault | None:
-        answer = self._checked(chat_answer(reply))
+        answer = self._checked(self._read(reply, 200))
+        self._spend(answer)
         return None if answer.error is None else Fault(answer.error, again=answer.again)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import shutil
 import time
 import uuid
@@ -10,11 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.errors import InputError, RunError
+from mistral_nb.labelling.asked import restore_schema
+from mistral_nb.labelling.budget import Budget, require_price
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.ledger import Ledger, RunRecord
 from mistral_nb.labelling.merge import Names
-from mistral_nb.labelling.prompts import Prompt, compile_prompt
-from mistral_nb.labelling.recipe import Recipe
 from mistral_nb.labelling.requests import (
     Limits,
     ShardWriter,
@@ -22,14 +24,17 @@ from mistral_nb.labelling.requests import (
     write_requests,
 )
 from mistral_nb.labelling.reuse import Reuse
-from mistral_nb.labelling.schemas import Schema, compile_schema
-from mistral_nb.labelling.sources import Source, as_source
+from mistral_nb.labelling.sources import FrameSource, Source, as_source
 from mistral_nb.labelling.work import Options
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_nb.client import Connection
+    from mistral_nb.labelling.asked import Asked
+    from mistral_nb.labelling.prompts import Prompt
+    from mistral_nb.labelling.recipe import Recipe
+    from mistral_nb.labelling.schemas import Schema
 
 __all__ = ["Plan", "check_server", "make_plan", "restore", "server_of"]
 
@@ -54,6 +59,7 @@ class Plan:
         auto: Whether the number of rows chose it.
         options: How to carry it out.
         reuse: Whether answers of earlier runs may be taken over.
+        fresh: Whether everything is to be sent again, in a run of its own.
         server: Address, or ``"simulator"``.
         home: Folder of all runs.
     """
@@ -69,6 +75,7 @@ class Plan:
     auto: bool
     options: Options
     reuse: bool
+    fresh: bool
     server: str
     home: Path
 
@@ -81,17 +88,42 @@ class Plan:
         if self.name is not None and not RunFolder.of(self.home, self.name).exists:
             return RunFolder.of(self.home, self.name)
         digest = content_digest(self.source.requests(self.prompt, self.recipe, bodies=False))
-        if self.name is None:
-            self.name = f"run-{digest[:8]}"
-        folder = RunFolder.of(self.home, self.name)
+        folder = self.settle(digest)
         if folder.exists:
             with closing(Ledger(folder.ledger)) as ledger:
-                self._compare(ledger, digest)
                 ledger.update_run(spec=self.spec)  # column names may differ: they cost nothing
+        return folder
+
+    def settle(self, digest: str) -> RunFolder:
+        """Settle which run this content is; a run without a name takes it from the content.
+
+        Args:
+            digest: Content hash over all requests.
+
+        Returns:
+            The run's folder, which may not be there yet.
+
+        Raises:
+            InputError: A run of this name has other content.
+        """
+        if self.name is None:
+            self.name = f"run-{digest[:8]}"
+        first = self.name
+        for number in itertools.count(2):
+            folder = RunFolder.of(self.home, self.name)
+            if not folder.exists:
+                break
+            with closing(Ledger(folder.ledger)) as ledger:
+                self._compare(ledger, digest)
+                if not self.fresh or _goes_on(ledger.run()):
+                    break
+            self.name = f"{first}-{number}"
         return folder
 
     def note(self, record: RunRecord) -> str:
         """Say which engine a run has, where that was not what was asked for in so many words."""
+        if self.fresh:
+            return f"Everything is sent again, as the run {record.name!r}."
         if record.mode != self.mode and record.status == "running":
             return f"The run was started in {record.mode} mode and goes on in it."
         if self.auto and record.mode == self.mode:
@@ -121,6 +153,7 @@ class Plan:
                 self.source.keep(fresh)
                 counts = ledger.counts()
                 ledger.write_run(self._record(digest, counts))
+                Budget.of(fresh, ledger, self.schema, self.options.max_cost)  # refuses here
             if not folder.adopt(fresh):  # another process made it meanwhile
                 with closing(Ledger(folder.ledger)) as ledger:
                     self._compare(ledger, digest)
@@ -164,19 +197,16 @@ class Plan:
 
 def make_plan(
     df: Any,
-    prompt: Any,
+    asked: Asked,
     *,
-    schema: Any,
-    labels: Any,
-    column: str | None,
     prefix: str,
-    system: str | None,
-    model: str,
+    usual_model: str,
     name: str | None,
-    mode: str,
+    mode: str | None,
     reuse: bool,
+    fresh: bool,
+    sample: int | None,
     options: Options,
-    chat_options: dict[str, Any],
     server: str,
     home: Path,
 ) -> Plan:
@@ -189,36 +219,39 @@ def make_plan(
         InputError: An argument cannot be used; the message names it.
     """
     source = as_source(df)
-    if mode not in MODES:
+    if mode is not None and mode not in MODES:
         raise InputError(
             f"mode={mode!r} is not possible: use mode='batch' (the Batch API at half the price), "
             "mode='online' (at once) or mode='auto' (by the number of rows)."
         )
+    whole = source
+    if sample is not None:
+        source = _sampled(whole, sample)
+        name = None if name is None else f"{name}-sample-{sample}"
     auto = mode == "auto"
-    if auto:
-        few = source.rows is not None and source.rows <= AUTO_ROWS
-        mode = "online" if few else "batch"
+    whole_mode = _engine(mode or "batch", whole)
+    mode = whole_mode if sample is None else _engine(mode or "online", source)
     options = options.settled(mode, auto=auto)
     if name is not None:
         RunFolder.of(home, name)
-    compiled = compile_schema(schema, labels, column)
-    names = Names(compiled, column, prefix)
+    question = asked.question(source.columns, usual_model)
+    names = Names(question.schema, asked.column, prefix)
     names.check(source.columns)
-    recipe = Recipe(model, system, compiled, chat_options)
-    prompted = compile_prompt(prompt, source.columns)
     spec = {
-        "prompt": prompted.source,
-        "schema": compiled.record() if compiled else None,
-        "column": column,
         "prefix": prefix,
         "options": asdict(options),
-        **recipe.describe(),
+        "fresh": fresh,
+        **question.spec,
     }
+    if sample is not None:
+        spec["sample_of"] = {"rows": whole.rows, "mode": whole_mode}
+    if options.max_cost is not None:
+        require_price(question.recipe.model)
     return Plan(
         source,
-        prompted,
-        recipe,
-        compiled,
+        question.prompt,
+        question.recipe,
+        question.schema,
         names,
         spec,
         name,
@@ -226,15 +259,40 @@ def make_plan(
         auto,
         options,
         reuse,
+        fresh,
         server,
         home,
     )
 
 
+def _engine(mode: str, source: Source) -> str:
+    """Resolve mode auto by the number of rows."""
+    if mode != "auto":
+        return mode
+    return "online" if source.rows is not None and source.rows <= AUTO_ROWS else "batch"
+
+
+def _sampled(source: Source, rows: int) -> Source:
+    """Draw rows at random, but always the same ones of a table."""
+    if isinstance(rows, bool) or not isinstance(rows, int) or rows < 1:
+        raise InputError(f"sample must be a number of rows above 0, not {rows!r}.")
+    if not isinstance(source, FrameSource):
+        raise InputError("sample= is for a table in memory: give a part of the files instead.")
+    if rows >= len(source.df):
+        return source
+    drawn = random.Random(len(source.df)).sample(range(len(source.df)), rows)  # noqa: S311
+    return FrameSource(source.df.iloc[sorted(drawn)])
+
+
+def _goes_on(record: RunRecord) -> bool:
+    """Return True for a run with fresh=True that was left before its end: it is gone on with."""
+    return bool(record.spec.get("fresh")) and record.status not in {"done", "cancelled"}
+
+
 def restore(record: RunRecord) -> tuple[Schema | None, Names, Options]:
     """Make what is needed to go on with a run from what its ledger kept."""
     spec = record.spec
-    schema = Schema.restore(spec["schema"]) if spec["schema"] else None
+    schema = restore_schema(spec, record.endpoint, record.model)
     names = Names(schema, spec["column"], spec["prefix"])
     kept = dict(spec["options"])
     return schema, names, Options(**{**kept, "limits": Limits(**kept["limits"])})
@@ -264,6 +322,7 @@ def _difference(there: RunRecord, plan: Plan) -> str | None:
     """Return the first difference that can be said in a few words."""
     pairs = (
         ("server", there.server, plan.server),
+        ("endpoint", there.endpoint, plan.recipe.endpoint),
         ("model", there.model, plan.recipe.model),
         (
             "number of rows",
@@ -276,6 +335,8 @@ def _difference(there: RunRecord, plan: Plan) -> str | None:
     for what, old, new in pairs:
         if old != new:
             return f"its {what} is {_short(old)}, not {_short(new)}"
+    if there.spec.get("examples") != plan.spec.get("examples"):
+        return "its examples are other ones"
     before, after = there.spec.get("options_sent", {}), plan.spec.get("options_sent", {})
     if before != after:
         changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))

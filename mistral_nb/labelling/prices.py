@@ -6,18 +6,17 @@ price, and neither has a run with it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from mistral_nb.replies import Usage
-
-__all__ = ["PRICES_OF", "cost"]
+__all__ = ["BATCH_SHARE", "CACHED_SHARE", "PRICES_OF", "Price", "dollars", "price_of"]
 
 PRICES_OF = "2026-08"
 """Month in which the table was read."""
 
 BATCH_SHARE = 0.5
+"""What the Batch API asks of the price."""
 CACHED_SHARE = 0.1
+"""What a prompt token costs that the server had in its cache."""
 
 _PRICES: dict[str, tuple[float, float]] = {
     "codestral-2508": (0.3, 0.9),
@@ -31,6 +30,7 @@ _PRICES: dict[str, tuple[float, float]] = {
     "devstral-small-2507": (0.1, 0.3),
     "devstral-small-latest": (0.1, 0.3),
     "labs-devstral-small-2512": (0.1, 0.3),
+    "labs-leanstral-1-5": (0, 0),
     "labs-mistral-small-creative": (0.1, 0.3),
     "magistral-medium-2509": (2, 5),
     "magistral-medium-latest": (2, 5),
@@ -68,23 +68,35 @@ _PRICES: dict[str, tuple[float, float]] = {
 """US dollars for a million tokens sent and received."""
 
 
-def cost(usage: Usage, model: str, *, batch: bool) -> float | None:
-    """Work out what tokens cost.
+class Price(NamedTuple):
+    """US dollars for a million tokens: in the prompt, and in the reply."""
+
+    prompt: float
+    completion: float
+
+    def of(self, prompt: float, completion: float, cached: float = 0) -> float:
+        """Return US dollars for so many tokens, ``cached`` of them among the prompt's."""
+        cached = min(cached, prompt)
+        fresh = prompt - cached + cached * CACHED_SHARE
+        return (fresh * self.prompt + completion * self.completion) / 1e6
+
+
+def price_of(model: str, *, batch: bool) -> Price | None:
+    """Return a model's price, or None where it is not known.
 
     Args:
-        usage: Token counts as billed.
         model: Model's name or alias.
         batch: True for the Batch API, at half the price.
-
-    Returns:
-        US dollars, or None where the model's price is not known.
     """
-    price = _PRICES.get(model)
-    if price is None:
-        return None
-    sent, received = price
-    fresh = usage.prompt_tokens - usage.cached_tokens
-    dollars = (
-        (fresh + usage.cached_tokens * CACHED_SHARE) * sent + usage.completion_tokens * received
-    ) / 1e6
-    return dollars * (BATCH_SHARE if batch else 1.0)
+    found = _PRICES.get(model)
+    share = BATCH_SHARE if batch else 1.0
+    return None if found is None else Price(found[0] * share, found[1] * share)
+
+
+def dollars(amount: float | None) -> str:
+    """Say an amount so that a small one does not read as nothing; unknown is never zero."""
+    if amount is None:
+        return "unknown"
+    if amount and abs(amount) < 0.0001:  # noqa: PLR2004 - the last digit shown
+        return "less than $0.0001"
+    return f"${amount:,.4f}" if abs(amount) < 1 else f"${amount:,.2f}"

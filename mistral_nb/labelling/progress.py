@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mistral_nb.labelling.ledger import ROWS
-from mistral_nb.labelling.prices import cost
-from mistral_nb.labelling.totals import usage_of
+from mistral_nb.labelling.totals import spent, usage_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +100,7 @@ def details_of(ledger: Ledger, folder: RunFolder) -> Details:
         The run as it is now.
     """
     record, usage, shards = ledger.run(), usage_of(ledger), ledger.shards()
-    dollars = cost(usage, record.model, batch=record.mode == "batch")
+    dollars = spent(ledger, record.model)
     failures, others = _failures(ledger, folder)
     return Details(
         created=record.created,

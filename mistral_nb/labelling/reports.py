@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from numbers import Number
+from textwrap import indent
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_nb.markdown import escape
@@ -15,7 +16,7 @@ from mistral_nb.markdown import escape
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Line", "Part", "Table", "bundle", "count", "figure"]
+__all__ = ["Line", "Listing", "Part", "Table", "bundle", "count", "figure"]
 
 CUT = 80
 """Characters of a cell shown at most."""
@@ -78,6 +79,21 @@ class Table:
                 *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines),
             ]
         )
+
+
+class Listing:
+    """Texts of several lines, as they are.
+
+    Args:
+        title: What they are.
+        texts: The texts; they may be untrusted.
+    """
+
+    def __init__(self, title: str, texts: Iterable[str]) -> None:
+        shown = list(texts)
+        boxes = "".join(f"<pre>{escape(text)}</pre>" for text in shown)
+        self.html = f"<p>{_safe(title)}</p>{boxes}"
+        self.text = "\n\n".join([title, *(indent(text, "  ") for text in shown)])
 
 
 def bundle(parts: Sequence[Part]) -> dict[str, str]:

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from mistral_nb.labelling.prices import cost
 from mistral_nb.labelling.progress import Details, details_of
-from mistral_nb.labelling.totals import usage_of
+from mistral_nb.labelling.totals import spent, usage_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,8 +122,7 @@ class Told:
     def cost(self) -> float | None:
         """US dollars so far by list price; None where the model's price is not known."""
         with self._ledger() as ledger:
-            record = ledger.run()
-            return cost(usage_of(ledger), record.model, batch=record.mode == "batch")
+            return spent(ledger, ledger.run().model)
 
     @property
     def errors(self) -> pd.DataFrame:

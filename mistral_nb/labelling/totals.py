@@ -4,19 +4,47 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_nb.labelling.prices import PRICES_OF, cost
+from mistral_nb.labelling.prices import PRICES_OF, dollars, price_of
 from mistral_nb.replies import Usage
 
 if TYPE_CHECKING:
     from mistral_nb.labelling.ledger import Ledger, RunRecord
 
-__all__ = ["summary", "usage_of"]
+__all__ = ["spent", "summary", "usage_of"]
 
 
 def usage_of(ledger: Ledger) -> Usage:
     """Return the tokens billed so far, those of failed and repeated requests included."""
     sent, received, cached = ledger.usage()
     return Usage(sent, received, sent + received, cached)
+
+
+def spent(ledger: Ledger, model: str) -> float | None:
+    """Return what was billed so far, in US dollars by list price.
+
+    A run that was moved from one engine to the other has answers of both prices: those of
+    batch jobs have a shard.
+
+    Args:
+        ledger: The run's ledger.
+        model: Model that answered.
+
+    Returns:
+        US dollars, or None where the model's price is not known.
+    """
+    sql = (
+        "SELECT shard IS NOT NULL, SUM(prompt_tokens), SUM(completion_tokens), "
+        "SUM(cached_tokens) FROM attempt WHERE number > 0 GROUP BY 1"
+    )
+    with ledger.reading() as db:
+        bills = [tuple(row) for row in db.execute(sql)]
+    total = 0.0
+    for batch, *counted in bills:
+        price = price_of(model, batch=bool(batch))
+        if price is None:
+            return None
+        total += price.of(*counted)
+    return None if price_of(model, batch=False) is None else total
 
 
 def summary(ledger: Ledger, record: RunRecord) -> str:
@@ -35,11 +63,11 @@ def summary(ledger: Ledger, record: RunRecord) -> str:
         parts.append(f"{counts['failed']:,} failed (see the error column and run.errors)")
     if counts["reused"]:
         parts.append(f"{counts['reused']:,} answers taken over from earlier runs at no cost")
-    dollars = cost(usage, record.model, batch=record.mode == "batch")
-    price = (
-        "price not known" if dollars is None else f"${dollars:,.4f} by list price of {PRICES_OF}"
-    )
+    paid = spent(ledger, record.model)
+    price = "price not known" if paid is None else f"{dollars(paid)} by list price of {PRICES_OF}"
     parts.append(f"{usage.total_tokens:,} tokens, {price}")
+    if extended := _extended(ledger, record, usage):
+        parts.append(extended)
     uncertain = ledger.count_findings("uncertain")
     if uncertain:
         parts.append(
@@ -50,3 +78,26 @@ def summary(ledger: Ledger, record: RunRecord) -> str:
     if findings:
         parts.append(f"{findings:,} oddities in the answers (see run.report)")
     return "; ".join(parts) + "."
+
+
+def _extended(ledger: Ledger, record: RunRecord, usage: Usage) -> str:
+    """Say of a sample what all rows would cost, if they are like those that were billed."""
+    whole = record.spec.get("sample_of")
+    with ledger.reading() as db:
+        sql = "SELECT COUNT(DISTINCT row) FROM attempt WHERE number > 0 AND prompt_tokens > 0"
+        billed = db.execute(sql).fetchone()[0]
+    if not whole or not billed:
+        return ""
+    price = price_of(record.model, batch=whole["mode"] == "batch")
+    factor = whole["rows"] / billed
+    amount = None
+    if price is not None:
+        amount = price.of(
+            usage.prompt_tokens * factor,
+            usage.completion_tokens * factor,
+            usage.cached_tokens * factor,
+        )
+    return (
+        f"all {whole['rows']:,} rows would cost about {dollars(amount)} in {whole['mode']} mode, "
+        "where these answers are taken over"
+    )

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from mistral_nb.client import Connection
+    from mistral_nb.labelling.budget import Budget
     from mistral_nb.labelling.folder import RunFolder
     from mistral_nb.labelling.ledger import Ledger, RunRecord, Shard
     from mistral_nb.labelling.requests import Limits
 
-__all__ = ["Engine", "Options", "Work"]
+__all__ = ["Engine", "Options", "Work", "check_limit"]
 
 RETRIES = {"batch": 1, "online": 5}
 """A round of a batch is hours; online, a retry is seconds, and mostly free."""
@@ -36,6 +37,7 @@ class Options:
         concurrency: Most requests at once, online.
         rpm: Most requests a minute, online; None leaves it to the server.
         tpm: Most tokens a minute, online; likewise.
+        max_cost: US dollars that the run may come to; None for no limit.
     """
 
     retries: int | None
@@ -45,6 +47,7 @@ class Options:
     concurrency: int | None = None
     rpm: int | None = None
     tpm: int | None = None
+    max_cost: float | None = None
 
     def settled(self, mode: str, *, auto: bool = False) -> Options:
         """Fill in what is usual in a mode, and refuse what means nothing in it.
@@ -69,11 +72,24 @@ class Options:
                 )
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise InputError(f"{name} must be a whole number above 0, not {number!r}.")
+        check_limit(self.max_cost)
         return replace(
             self,
             retries=RETRIES[mode] if self.retries is None else self.retries,
             concurrency=CONCURRENCY if self.concurrency is None else self.concurrency,
         )
+
+
+def check_limit(max_cost: float | None) -> None:
+    """Refuse a limit that is no amount of money.
+
+    Raises:
+        InputError: It is not above zero.
+    """
+    if max_cost is None:
+        return
+    if isinstance(max_cost, bool) or not isinstance(max_cost, (int, float)) or not max_cost > 0:
+        raise InputError(f"max_cost must be US dollars above 0, not {max_cost!r}.")
 
 
 @dataclass
@@ -89,6 +105,7 @@ class Work:
         validate: Returns what is wrong with a reply's text, or None.
         report: Told the shards under way, and what is worth saying, when these change.
         recount: Counts the ledger's rows again, after answers were written.
+        budget: What may be spent; None for no limit.
         cancelled: Set when the run was cancelled.
         paused: True while nothing new may be sent.
     """
@@ -101,6 +118,7 @@ class Work:
     validate: Callable[[str], str | None] | None
     report: Callable[[Sequence[Shard], str], None]
     recount: Callable[[], Awaitable[None]]
+    budget: Budget | None = None
     cancelled: anyio.Event = field(default_factory=anyio.Event)
     paused: bool = False
     _wish: anyio.Event = field(default_factory=anyio.Event)

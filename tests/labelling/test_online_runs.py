@@ -15,7 +15,7 @@ from mistral_nb.client import Connection
 from mistral_nb.labelling import start_run
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.ledger import Ledger
-from mistral_nb.labelling.prices import cost
+from mistral_nb.labelling.prices import price_of
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
 from tests.conftest import SHARED
@@ -70,7 +70,9 @@ def test_both_modes_give_the_same_table(label: Callable[..., Run], simulator: Si
     assert online.counts == {**batch.counts, "done": 300}
     assert online.usage == batch.usage
     assert online.cost == pytest.approx(2 * batch.cost)
-    assert online.cost == cost(online.usage, "mistral-small-latest", batch=False)
+    price, used = price_of("mistral-small-latest", batch=False), online.usage
+    assert price
+    assert online.cost == price.of(used.prompt_tokens, used.completion_tokens, used.cached_tokens)
 
 
 def test_the_same_call_again_costs_nothing(label: Callable[..., Run], simulator: Simulator) -> None:
