@@ -1,0 +1,402 @@
+"""The Redis engine: jobs in BullMQ's format, through its official Python port.
+
+Node's BullMQ adds to and works on the same queues. Beside BullMQ's own keys there are a few
+of ours, below ``<queue>:mnb:``, for what it does not keep: cancelled jobs, the ledger of paid
+calls, and exact limits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from mistral_nb.errors import SettingsError, StoreError
+from mistral_nb.jobs.engine import MOST_STALLS
+from mistral_nb.jobs.model import STATUSES, Note, Snapshot, Spec
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from mistral_nb.jobs.engine import Runner, Shift
+    from mistral_nb.jobs.model import Status
+
+__all__ = ["BullEngine", "marked", "options_of", "spec_of"]
+
+ADD_AT_ONCE = 500
+KEPT_FOR = 7 * 24 * 3600
+"""Seconds that ended jobs stay in Redis."""
+READ_AT_ONCE = 1000
+"""Failed jobs that are looked at to tell the cancelled and the uncertain from them."""
+OURS = "mnb"
+"""Our options of a job, beside BullMQ's own: a Node worker leaves them alone."""
+RECONNECT_AFTER = 0.2
+_KINDS: dict[str, Status] = {
+    "waiting": "queued",
+    "prioritized": "queued",
+    "paused": "queued",
+    "waiting-children": "queued",
+    "delayed": "delayed",
+    "active": "active",
+    "completed": "completed",
+    "failed": "failed",
+}
+"""BullMQ's states in our words; also the events that enter them."""
+
+
+def marked(status: Status, error: str | None) -> str:
+    """Return a failure's reason that says which of our ends it was: BullMQ knows only failed."""
+    return f"{error}" if status == "failed" else f"[{status}] {error}"
+
+
+def _unmarked(reason: str) -> tuple[Status, str]:
+    for status in STATUSES:
+        if reason.startswith(f"[{status}] "):
+            return status, reason.removeprefix(f"[{status}] ")
+    return "failed", reason
+
+
+class BullEngine:
+    """Jobs of one BullMQ queue.
+
+    Args:
+        url: ``redis://[:password@]host:port/db``.
+        name: The queue's name, as Node has it.
+        lease: Seconds without a sign of life after which a worker is believed to be gone.
+        status_base: Returns the address that status URLs begin with.
+
+    Raises:
+        SettingsError: The extra ``redis`` is not installed, or the address is malformed.
+    """
+
+    def __init__(self, url: str, name: str, lease: float, status_base: Callable[[], str]) -> None:
+        try:
+            import bullmq  # noqa: F401
+
+            parts = urlsplit(url)
+            self.where = f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}{parts.path}"
+        except ImportError as error:
+            raise SettingsError(
+                "A queue in Redis needs more packages: pip install mistral-nb[redis]"
+            ) from error
+        except ValueError as error:
+            raise SettingsError(f"No Redis address: {error}.") from error
+        self._client = partial(_client, url)
+        self.name = name
+        self.lease = lease
+        self.status_base = status_base
+        self._bull: Any = None
+        self.on_cancel: list[Callable[[str], None]] = []
+
+    def key(self, name: str) -> str:
+        """Return the name of a key of this queue."""
+        return f"bull:{self.name}:{name}"
+
+    @property
+    def _queue(self) -> Any:
+        if self._bull is None:
+            from bullmq import Queue
+
+            self._bull = Queue(self.name, {"connection": self._client()})
+        return self._bull
+
+    @asynccontextmanager
+    async def _errors(self) -> AsyncIterator[Any]:
+        """Give BullMQ's queue; say in plain words what Redis says."""
+        from redis.exceptions import RedisError
+
+        try:
+            yield self._queue
+        except (RedisError, OSError) as error:
+            raise StoreError(
+                f"Redis at {self.where} cannot be used: {error}. Is it running there?"
+            ) from error
+
+    async def add(self, specs: Sequence[Spec]) -> None:
+        """Add jobs; those whose id exists are left as they are."""
+        async with self._errors() as queue:
+            if len(specs) == 1:
+                await queue.add(specs[0].name, orjson.loads(specs[0].data), options_of(specs[0]))
+                return
+            for first in range(0, len(specs), ADD_AT_ONCE):
+                part = specs[first : first + ADD_AT_ONCE]
+                await queue.addBulk(
+                    [
+                        {
+                            "name": each.name,
+                            "data": orjson.loads(each.data),
+                            "opts": options_of(each),
+                        }
+                        for each in part
+                    ]
+                )
+
+    async def get(self, job_id: str) -> Snapshot | None:
+        """Return a job as it is now."""
+        async with self._errors() as queue:
+            state = await queue.getJobState(job_id)
+            raw = await queue.client.hgetall(self.key(job_id))
+            if raw:
+                return _snapshot(job_id, raw, _KINDS.get(state, "queued"))
+            gone = await queue.client.hget(self.key("mnb:cancelled"), job_id)
+            return None if gone is None else _snapshot(job_id, orjson.loads(gone), "cancelled")
+
+    async def listing(
+        self, statuses: Sequence[Status], limit: int, *, newest: bool
+    ) -> list[Snapshot]:
+        """Return jobs in these states, in the order they were added."""
+        found: list[Snapshot] = []
+        async with self._errors() as queue:
+            for kind in _bull_states(statuses):
+                found += await self._in(kind, limit)
+            if "cancelled" in statuses:
+                gone = await queue.client.hgetall(self.key("mnb:cancelled"))
+                found += [_snapshot(n, orjson.loads(raw), "cancelled") for n, raw in gone.items()]
+        found = [each for each in found if each.status in statuses]
+        found.sort(key=lambda each: each.added_at or 0.0, reverse=newest)
+        return found[:limit]
+
+    async def _in(self, kind: str, limit: int) -> list[Snapshot]:
+        """Read the latest jobs in one of BullMQ's states."""
+        most = max(limit, READ_AT_ONCE)
+        jobs = await self._queue.backend.scripts.getJobs([kind], 0, most - 1)
+        return [
+            _snapshot(job_id, dict(zip(fields[::2], fields[1::2], strict=True)), _KINDS[kind])
+            for part in jobs
+            for job_id, fields in part
+        ]
+
+    async def counts(self) -> dict[Status, int]:
+        """Return how many jobs there are in each state."""
+        counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
+        async with self._errors() as queue:
+            for kind, number in (await queue.getJobCounts()).items():
+                counts[_KINDS[kind]] += number
+            counts["cancelled"] = await queue.client.hlen(self.key("mnb:cancelled"))
+            for each in await self._in("failed", READ_AT_ONCE) if counts["failed"] else ():
+                counts["failed"] -= 1
+                counts[each.status] += 1
+        return counts
+
+    async def cancel(self, job_id: str) -> bool:
+        """Cancel a job; one under way ends within a second or so, wherever its worker is."""
+        async with self._errors() as queue:
+            state = await queue.getJobState(job_id)
+            if _KINDS.get(state, "failed") in {"completed", "failed"}:
+                return False
+            raw = await queue.client.hgetall(self.key(job_id))
+            if state != "active" and await queue.remove(job_id):
+                raw["failedReason"] = marked("cancelled", "It was cancelled before it began.")
+                raw["finishedOn"] = str(round(time.time() * 1000))
+                pipe = queue.client.pipeline(transaction=True)
+                pipe.hset(self.key("mnb:cancelled"), job_id, orjson.dumps(raw))
+                fields = {"event": "failed", "jobId": job_id, "failedReason": raw["failedReason"]}
+                pipe.xadd(self.key("events"), fields)
+                await pipe.execute()
+                return True
+            await queue.client.sadd(self.key("mnb:cancel"), job_id)
+        for tell in tuple(self.on_cancel):
+            tell(job_id)
+        return True
+
+    async def replay(self, job_id: str) -> bool:
+        """Queue a job again that ended without success."""
+        from bullmq import Job
+
+        async with self._errors() as queue:
+            gone = await queue.client.hget(self.key("mnb:cancelled"), job_id)
+            if gone is not None:
+                raw = orjson.loads(gone)
+                await queue.add(raw["name"], orjson.loads(raw["data"]), orjson.loads(raw["opts"]))
+                await queue.client.hdel(self.key("mnb:cancelled"), job_id)
+                return True
+            if await queue.getJobState(job_id) != "failed":
+                return False
+            paid = self.key(f"mnb:paid:{job_id}")
+            kept = await queue.client.hgetall(paid)
+            if doubts := [key for key, value in kept.items() if value.startswith("?")]:
+                await queue.client.hdel(paid, *doubts)
+            await queue.client.hdel(self.key(job_id), "stc", "defa")
+            job = await Job.fromId(queue, job_id)
+            if job is None:
+                return False
+            await job.retry("failed", {"resetAttemptsMade": True, "resetAttemptsStarted": True})
+            return True
+
+    async def watch(self, hear: Callable[[list[Note]], object]) -> Callable[[], Awaitable[None]]:
+        """Call ``hear`` with all that happens from now on: BullMQ's stream of events."""
+        client = self._client()
+        async with self._errors():
+            last = await client.xrevrange(self.key("events"), count=1)
+        following = asyncio.create_task(self._follow(client, last[0][0] if last else "0-0", hear))
+
+        async def stop() -> None:
+            following.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await following
+            await client.aclose()
+
+        return stop
+
+    async def _follow(self, client: Any, last: str, hear: Callable[[list[Note]], object]) -> None:
+        from redis.exceptions import RedisError
+
+        while True:
+            try:
+                read = await client.xread({self.key("events"): last}, READ_AT_ONCE, block=5000)
+            except (RedisError, OSError):  # it will be back; what happens meanwhile is kept
+                await asyncio.sleep(RECONNECT_AFTER)
+                continue
+            entries = read[0][1] if read else []
+            notes = [note for entry in entries if (note := _note(*entry)) is not None]
+            last = entries[-1][0] if entries else last
+            if notes:
+                hear(notes)
+
+    async def work(self, shift: Shift, run: Runner) -> None:
+        """Take jobs and have them carried out until the shift is closed."""
+        from mistral_nb.jobs.bull_work import BullWork
+
+        client = self._client(2 * shift.concurrency + 4)
+        await BullWork(self, client, shift, run).go()
+
+    async def close(self) -> None:
+        """Let go of the connections."""
+        if self._bull is not None:
+            await self._bull.close()
+
+
+def _client(url: str, connections: int = 10) -> Any:
+    """Return a client that waits some seconds for a server that is being started again."""
+    from redis.asyncio import BlockingConnectionPool, Redis
+    from redis.asyncio.retry import Retry
+    from redis.backoff import ExponentialBackoff
+    from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError  # noqa: A004
+
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=None,  # who finds all connections in use waits for one
+        decode_responses=True,
+        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 30),
+        retry_on_error=[BusyLoadingError, ConnectionError, TimeoutError],
+    )
+    return Redis.from_pool(pool)
+
+
+def _in_bulk(spec: Spec) -> dict[str, Any]:
+    return {"name": spec.name, "data": orjson.loads(spec.data), "opts": options_of(spec)}
+
+
+def options_of(spec: Spec) -> dict[str, Any]:
+    """Return BullMQ's options of a job."""
+    kept = {"age": KEPT_FOR}
+    options: dict[str, Any] = {
+        "jobId": spec.id,
+        "attempts": spec.attempts,
+        "backoff": {"type": "exponential", "delay": round(spec.backoff * 1000)},
+        "removeOnComplete": kept,
+        "removeOnFail": kept,
+        "stackTraceLimit": 1,
+        OURS: {"timeout": spec.timeout},
+    }
+    if spec.delay:
+        options["delay"] = round(spec.delay * 1000)
+    if spec.priority:
+        options["priority"] = spec.priority
+    if spec.callback_url is not None:
+        options[OURS]["callbackUrl"] = spec.callback_url
+    return options
+
+
+def spec_of(job: Any) -> Spec:
+    """Return a job of BullMQ in our terms; one that a Node producer added as well."""
+    ours = job.opts.get(OURS) or {}
+    backoff = job.opts.get("backoff") or {}
+    wait = backoff if isinstance(backoff, int | float) else backoff.get("delay") or 0
+    return Spec(
+        id=str(job.id),
+        name=job.name,
+        data=orjson.dumps(job.data),
+        attempts=max(1, int(job.opts.get("attempts") or 1)),
+        backoff=float(wait) / 1000,
+        timeout=float(ours.get("timeout") or 120.0),
+        callback_url=ours.get("callbackUrl"),
+    )
+
+
+def _bull_states(statuses: Sequence[Status]) -> list[str]:
+    """Return the states of BullMQ where jobs in ours may be."""
+    asked = set(statuses)
+    if asked & {"cancelled", "uncertain"}:
+        asked.add("failed")
+    return [kind for kind, status in _KINDS.items() if status in asked and kind != "paused"]
+
+
+def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
+    """Read a job's hash."""
+    options = orjson.loads(raw.get("opts") or "{}")
+    error = raw.get("failedReason")
+    if error is not None and status in {"failed", "cancelled"}:
+        status, error = _unmarked(error)
+    stalls = int(raw.get("stc") or 0)
+    if status == "failed" and error and "stalled more than" in error:
+        error = (
+            f"Its worker was lost {max(stalls, MOST_STALLS + 1)} times: it may be what kills them."
+        )
+    added, delay = _seconds(raw.get("timestamp")), float(raw.get("delay") or 0) / 1000
+    return Snapshot(
+        id=job_id,
+        name=raw.get("name", ""),
+        status=status,
+        data=orjson.loads(raw.get("data") or "null"),
+        attempts_made=int(raw.get("atm") or raw.get("attemptsMade") or 0),
+        attempts=max(1, int(options.get("attempts") or 1)),
+        stalls=stalls,
+        priority=int(raw.get("priority") or 0),
+        progress=_loaded(raw.get("progress")) if raw.get("progress") != "0" else None,
+        result=_loaded(raw.get("returnvalue")),
+        error=error,
+        callback_url=(options.get(OURS) or {}).get("callbackUrl"),
+        added_at=added,
+        due_at=added + delay if status == "delayed" and added is not None else None,
+        started_at=_seconds(raw.get("processedOn")),
+        ended_at=_seconds(raw.get("finishedOn")),
+    )
+
+
+def _note(entry_id: str, fields: dict[str, str]) -> Note | None:
+    """Read an entry of BullMQ's stream of events; None for what says nothing about a status."""
+    event, job_id = fields.get("event", ""), fields.get("jobId")
+    at = int(entry_id.split("-", maxsplit=1)[0]) / 1000
+    if job_id is None:
+        return None
+    if event in {"progress", "completed"}:
+        body = fields.get("data" if event == "progress" else "returnvalue")
+        return Note(job_id, event, orjson.dumps(_loaded(body)), at)
+    if event == "failed":
+        status, error = _unmarked(fields.get("failedReason", ""))
+        return Note(job_id, status, orjson.dumps(error), at)
+    if event == "stalled":
+        return Note(job_id, event, None, at)
+    return Note(job_id, _KINDS[event], None, at) if event in _KINDS else None
+
+
+def _loaded(text: str | None) -> Any:
+    """Read JSON that any producer or worker wrote."""
+    if text is None:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+def _seconds(milliseconds: str | None) -> float | None:
+    return None if milliseconds is None else int(milliseconds) / 1000

@@ -1,0 +1,339 @@
+"""A queue of background jobs: add them, work on them, wait for them, take care of failures."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from urllib.parse import urlsplit
+
+from mistral_nb.errors import InputError
+from mistral_nb.jobs.job import Job
+from mistral_nb.jobs.model import ENDED, STATUSES, Limit, Snapshot, make_spec
+from mistral_nb.jobs.running import JobRunner, find_handler
+from mistral_nb.jobs.worker import Worker
+from mistral_nb.portal import Handle
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+
+    from mistral_nb.client import Connection
+    from mistral_nb.events import EventBus
+    from mistral_nb.jobs.engine import Engine
+    from mistral_nb.jobs.model import Note, OnUncertain, Spec, Status
+    from mistral_nb.jobs.running import Handler
+    from mistral_nb.portal import Portal
+
+__all__ = ["Queue"]
+
+T = TypeVar("T")
+LEASE = 30.0
+
+
+class Queue:
+    """Background jobs, in a file of the toolkit's home or in Redis (BullMQ).
+
+    Its verbs give handles: ``await queue.add(...)``, or ``queue.add(...).result()`` in a cell,
+    or ignore what they return.
+
+    Args:
+        url: None for a file in the toolkit's home; ``"sqlite:///path/to/file"`` for another
+            one; ``"redis://host:6379/0"`` for Redis, in BullMQ's format (extra ``redis``).
+        name: Name of the queue; letters, digits, ``_``, ``.`` and ``-``.
+        connection: The server that handlers ask.
+        bus: Where events of jobs are published.
+        lease: Seconds without a sign of life after which a worker is believed to be gone.
+
+    Raises:
+        InputError: The address or the name cannot be used.
+
+    Attributes:
+        name: Its name.
+        status_base: What the ``statusUrl`` of a job begins with: the address of a relay.
+    """
+
+    def __init__(
+        self,
+        url: str | None = None,
+        name: str = "jobs",
+        *,
+        connection: Connection,
+        bus: EventBus,
+        lease: float = LEASE,
+    ) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", name):
+            raise InputError(f"name must be letters, digits, _ . or -, not {name!r}.")
+        self.name = name
+        self.status_base = ""
+        self.connection = connection
+        self.bus = bus
+        self.portal: Portal = connection.portal
+        self.engine = _open(url, self, lease)
+        self._handlers: dict[str, Handler] = {}
+        self._workers: list[Worker] = []
+        self._ends: dict[str, list[asyncio.Event]] = {}
+        self._unwatch: Callable[[], Awaitable[None]] | None = None
+        self._watching = asyncio.Lock()
+        self._closed = False
+        self.portal.on_close(self._close)
+
+    def __repr__(self) -> str:
+        return f"Queue({self.engine.where}, name={self.name!r})"
+
+    # Adding and looking
+
+    def add(
+        self,
+        name: str,
+        data: Any = None,
+        job_id: str | None = None,
+        attempts: int = 3,
+        backoff: float = 1.0,
+        timeout: float = 120.0,
+        delay: float = 0.0,
+        priority: int = 0,
+        callback_url: str | None = None,
+    ) -> Handle[Job]:
+        """Add a job.
+
+        Args:
+            name: Names its handler: chat, complete, embed, label, or one of your own.
+            data: Any JSON; what the handler is given.
+            job_id: Your own id: adding the same id again gives the job that is there.
+            attempts: Most attempts, the first included.
+            backoff: Seconds before the first repeat; doubles with each, with some jitter.
+            timeout: Most seconds an attempt may take.
+            delay: Seconds before the first attempt.
+            priority: 0 goes first, then 1, 2, 3, ...
+            callback_url: Told, by a signed webhook, when the job has ended.
+
+        Returns:
+            A handle of the job.
+
+        Raises:
+            InputError: An argument cannot be used; nothing was added.
+        """
+        spec = make_spec(
+            name, data, job_id, attempts, backoff, timeout, delay, priority, callback_url
+        )
+
+        async def work() -> Job:
+            job = (await self._add([spec]))[0]
+            if job_id is not None:  # it may be an old one
+                await job.refresh()
+            return job
+
+        return Handle(self.portal, work)
+
+    def add_many(self, jobs: Iterable[Mapping[str, Any]]) -> Handle[list[Job]]:
+        """Add many jobs at once, each a dict of :meth:`add`'s arguments."""
+        specs = [make_spec(**job) for job in jobs]
+
+        async def work() -> list[Job]:
+            return await self._add(specs)
+
+        return Handle(self.portal, work)
+
+    def get(self, job_id: str) -> Handle[Job | None]:
+        """Find a job by its id; None if the queue does not know it."""
+
+        async def work() -> Job | None:
+            found = await self.engine.get(job_id)
+            return None if found is None else Job(self, found)
+
+        return Handle(self.portal, work)
+
+    def jobs(
+        self,
+        status: Status | Sequence[Status] | None = None,
+        limit: int = 100,
+        *,
+        newest: bool = True,
+    ) -> Handle[list[Snapshot]]:
+        """List jobs.
+
+        Args:
+            status: One status or several; None for all. ``"failed"`` is the dead-letter list.
+            limit: Most jobs.
+            newest: The latest ones first; else the oldest.
+        """
+        wanted = [status] if isinstance(status, str) else list(status or STATUSES)
+        if unknown := [each for each in wanted if each not in STATUSES]:
+            raise InputError(f"No status is {unknown[0]!r}: there are {', '.join(STATUSES)}.")
+
+        async def work() -> list[Snapshot]:
+            return await self.engine.listing(wanted, limit, newest=newest)
+
+        return Handle(self.portal, work)
+
+    def counts(self) -> Handle[dict[Status, int]]:
+        """Count the jobs by status."""
+        return Handle(self.portal, self.engine.counts)
+
+    def cancel(self, job_id: str) -> Handle[bool]:
+        """Cancel a job; the handle's result is False if there was nothing left to cancel."""
+
+        async def work() -> bool:
+            return await self.engine.cancel(job_id)
+
+        return Handle(self.portal, work)
+
+    def replay(self, job_id: str) -> Handle[bool]:
+        """Queue a job again that failed, was cancelled, or ended in doubt.
+
+        Its attempts begin anew. Answers that were paid for are used again; a call in doubt
+        is made again, for that is what replaying it means.
+        """
+
+        async def work() -> bool:
+            await self.watched()
+            return await self.engine.replay(job_id)
+
+        return Handle(self.portal, work)
+
+    # Working
+
+    def handler(self, name: str) -> Callable[[Handler], Handler]:
+        """Register a handler of this queue: ``@queue.handler("name")``.
+
+        Args:
+            name: Of the jobs that it is for.
+
+        Returns:
+            A decorator for ``function(data)`` or ``function(data, context)``; a plain
+            function runs in a thread. What it returns must be JSON.
+        """
+
+        def register(function: Handler) -> Handler:
+            self._handlers[name] = function
+            return function
+
+        return register
+
+    def work(
+        self,
+        concurrency: int = 5,
+        limiter: tuple[int, float] | None = None,
+        *,
+        on_uncertain: OnUncertain = "ask",
+        grace: float = 10.0,
+    ) -> Worker:
+        """Start to carry out jobs in the background: in a thread and a loop of their own.
+
+        Args:
+            concurrency: Most jobs at once.
+            limiter: (starts, seconds): at most so many starts in any such time, over all
+                workers of the queue that were given it.
+            on_uncertain: What to do with a paid call that was under way in a crash: ``"ask"``
+                lists the job as uncertain, ``"retry"`` makes the call again.
+            grace: Seconds that jobs under way get when the worker is stopped.
+
+        Returns:
+            The worker; ``stop()`` it, or use it in a ``with`` block.
+
+        Raises:
+            InputError: An argument cannot be used.
+        """
+        if not isinstance(concurrency, int) or concurrency < 1:
+            raise InputError(f"concurrency must be a whole number from 1, not {concurrency!r}.")
+        if on_uncertain not in {"ask", "retry"}:
+            raise InputError(f"on_uncertain must be 'ask' or 'retry', not {on_uncertain!r}.")
+        limit = None if limiter is None else Limit(*limiter)
+
+        def runner() -> JobRunner:
+            return JobRunner(
+                lambda name: find_handler(self._handlers, name),
+                self.connection,
+                self.bus,
+                on_uncertain,
+            )
+
+        worker = Worker(self.engine, runner, concurrency, limit, grace)
+        self._workers = [each for each in self._workers if each.running] + [worker]
+        return worker
+
+    def close(self) -> None:
+        """Stop this queue's workers and let go of its file or connections."""
+        for worker in self._workers:
+            worker.stop()
+        self._workers.clear()
+        self.portal.call(self._close)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # On the portal
+
+    async def _add(self, specs: list[Spec]) -> list[Job]:
+        await self.watched()
+        await self.engine.add(specs)
+        jobs = []
+        for spec in specs:
+            status: Literal["delayed", "queued"] = "delayed" if spec.delay else "queued"
+            jobs.append(Job(self, Snapshot(spec.id, spec.name, status, attempts=spec.attempts)))
+        return jobs
+
+    async def watched(self) -> None:
+        """See to it that what happens to jobs, anywhere, is heard of on the bus."""
+        async with self._watching:
+            if self._unwatch is None:
+                self._unwatch = await self.engine.watch(self._hear)
+
+    def _hear(self, notes: list[Note]) -> None:
+        self.portal.call_soon(self._publish, notes)
+
+    def _publish(self, notes: list[Note]) -> None:
+        for note in notes:
+            record = note.record(self.name)
+            if record is not None:
+                self.bus.publish_nowait(record)
+            if note.kind in ENDED:
+                for waiter in self._ends.get(note.job_id, ()):
+                    waiter.set()
+
+    @contextmanager
+    def end_of(self, job_id: str) -> Iterator[asyncio.Event]:
+        """Hold an event that is set when a job ends, on the portal."""
+        event = asyncio.Event()
+        self._ends.setdefault(job_id, []).append(event)
+        try:
+            yield event
+        finally:
+            self._ends[job_id].remove(event)
+            if not self._ends[job_id]:
+                del self._ends[job_id]
+
+    async def _close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if self._unwatch is not None:
+                await self._unwatch()
+            await self.engine.close()
+
+
+def _open(url: str | None, queue: Queue, lease: float) -> Engine:
+    """Choose the engine by the address."""
+    if not lease > 0:
+        raise InputError(f"lease must be a number of seconds above 0, not {lease!r}.")
+    scheme = "sqlite" if url is None else urlsplit(url).scheme
+    if scheme in {"redis", "rediss", "unix"}:
+        from mistral_nb.jobs.bull import BullEngine
+
+        return BullEngine(str(url), queue.name, lease, lambda: queue.status_base)
+    if scheme != "sqlite":
+        raise InputError(
+            f"No queue is at {url!r}: give None, sqlite:///path/to/file or redis://host:6379/0."
+        )
+    from mistral_nb.jobs.embedded import EmbeddedEngine
+
+    path = queue.connection.settings.home / "queues" / f"{queue.name}.sqlite"
+    if url is not None:
+        path = Path(url.removeprefix("sqlite://").removeprefix("/"))
+        if url.startswith("sqlite:////"):
+            path = Path("/") / path
+    return EmbeddedEngine(path, lease, lambda: queue.status_base)

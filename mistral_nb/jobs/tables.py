@@ -1,0 +1,473 @@
+"""The embedded engine's SQL: every change to the job file is one function of a connection.
+
+Each runs in a transaction of the desk. A job in a worker's hands has a lease (until when it is
+believed to live) and a token that grows with every take: whoever comes back with an old token
+finds that the job is no longer his.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from mistral_nb.jobs.engine import poisoned
+from mistral_nb.jobs.model import (
+    ENDED,
+    STATUSES,
+    Claim,
+    Note,
+    Outcome,
+    Snapshot,
+    Spec,
+    callback_for,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable, Sequence
+
+    from mistral_nb.jobs.model import Limit, Status
+
+__all__ = ["MIGRATIONS", "Take"]
+
+MIGRATIONS = [
+    """
+    CREATE TABLE job (
+        seq INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        name TEXT NOT NULL,
+        data BLOB NOT NULL,
+        attempts INTEGER NOT NULL,
+        backoff REAL NOT NULL,
+        timeout REAL NOT NULL,
+        priority INTEGER NOT NULL,
+        callback_url TEXT,
+        status TEXT NOT NULL,
+        due REAL,
+        made INTEGER NOT NULL DEFAULT 0,
+        stalls INTEGER NOT NULL DEFAULT 0,
+        token INTEGER NOT NULL DEFAULT 0,
+        lease REAL,
+        worker TEXT,
+        cancel INTEGER NOT NULL DEFAULT 0,
+        progress BLOB,
+        result BLOB,
+        error TEXT,
+        added REAL NOT NULL,
+        started REAL,
+        ended REAL
+    );
+    CREATE INDEX job_ready ON job(priority, seq) WHERE status = 'queued';
+    CREATE INDEX job_due ON job(due) WHERE status = 'delayed';
+    CREATE INDEX job_leased ON job(lease) WHERE status = 'active';
+    CREATE INDEX job_ended ON job(status, ended) WHERE ended IS NOT NULL;
+    CREATE TABLE event (seq INTEGER PRIMARY KEY, job TEXT, kind TEXT, body BLOB, at REAL);
+    CREATE TABLE start (at REAL);
+    CREATE INDEX start_at ON start(at);
+    CREATE TABLE hold (until REAL);
+    INSERT INTO hold VALUES (0);
+    CREATE TABLE paid (
+        job TEXT NOT NULL,
+        key TEXT NOT NULL,
+        at REAL NOT NULL,
+        response BLOB,
+        PRIMARY KEY (job, key)
+    ) WITHOUT ROWID
+    """
+]
+EVENTS_KEPT = 20_000
+_COLUMNS = (
+    "id, name, data, attempts, backoff, timeout, priority, callback_url, status, due, made, "
+    "stalls, progress, result, error, added, started, ended"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """What a worker asks for.
+
+    Attributes:
+        worker: Its name.
+        want: Most jobs.
+        lease: Seconds that it is believed to live without a sign.
+        stalls: How often a job may lose its worker before it has failed.
+        limit: Most starts in a time, over all workers.
+    """
+
+    worker: str
+    want: int
+    lease: float
+    stalls: int
+    limit: Limit | None
+
+
+def add(db: sqlite3.Connection, specs: Iterable[Spec], now: float | None = None) -> None:
+    """Add jobs; those whose id exists are left as they are."""
+    now = time.time() if now is None else now
+    events = []
+    for spec in specs:
+        status = "delayed" if spec.delay > 0 else "queued"
+        added = db.execute(
+            "INSERT INTO job (id, name, data, attempts, backoff, timeout, priority, "
+            "callback_url, status, due, added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+            "ON CONFLICT (id) DO NOTHING",
+            (
+                spec.id,
+                spec.name,
+                spec.data,
+                spec.attempts,
+                spec.backoff,
+                spec.timeout,
+                spec.priority,
+                spec.callback_url,
+                status,
+                now + spec.delay if spec.delay > 0 else None,
+                now,
+            ),
+        )
+        if added.rowcount:
+            events.append((spec.id, status, None, now))
+    _note(db, events)
+
+
+def take(db: sqlite3.Connection, ask: Take) -> tuple[list[Claim], float | None]:
+    """Give a worker jobs that may start now.
+
+    Returns:
+        The jobs, and the seconds until it is worth asking again although nothing changes
+        (None: there is no such time).
+    """
+    now = time.time()
+    _recover(db, now, ask.stalls)
+    _promote(db, now)
+    room, wait = _room(db, now, ask)
+    rows: list[Any] = []
+    if room > 0:
+        rows = db.execute(
+            "UPDATE job SET status = 'active', token = token + 1, lease = ?, worker = ?, "
+            "started = ?, cancel = 0 WHERE seq IN (SELECT seq FROM job WHERE status = 'queued' "
+            "ORDER BY priority, seq LIMIT ?) RETURNING *",
+            (now + ask.lease, ask.worker, now, room),
+        ).fetchall()
+        rows.sort(key=lambda row: (row["priority"], row["seq"]))
+    if ask.limit is not None and rows:
+        db.executemany("INSERT INTO start VALUES (?)", [(now,)] * len(rows))
+    _note(db, [(row["id"], "active", None, now) for row in rows])
+    claims = [Claim(_spec(row), row["made"] + 1, row["token"], row["seq"]) for row in rows]
+    if len(rows) < room or wait is None:
+        wait = _next_time(db, now, wait)
+    return claims, wait
+
+
+def _recover(db: sqlite3.Connection, now: float, most: int) -> None:
+    """Take jobs back whose worker gave no sign of life; one too often is poison."""
+    lost = db.execute(
+        "SELECT seq, id, stalls FROM job WHERE status = 'active' AND lease < ?", (now,)
+    ).fetchall()
+    for seq, job_id, stalls in lost:
+        if stalls >= most:
+            row = db.execute("SELECT * FROM job WHERE seq = ?", (seq,)).fetchone()
+            _end(db, row, "failed", None, poisoned(stalls + 1), now)
+            db.execute("UPDATE job SET stalls = stalls + 1 WHERE seq = ?", (seq,))
+            continue
+        db.execute(
+            "UPDATE job SET status = 'queued', stalls = stalls + 1, lease = NULL, worker = NULL, "
+            "token = token + 1 WHERE seq = ?",
+            (seq,),
+        )
+        _note(db, [(job_id, "stalled", None, now), (job_id, "queued", None, now)])
+
+
+def _promote(db: sqlite3.Connection, now: float) -> None:
+    rows = db.execute(
+        "UPDATE job SET status = 'queued', due = NULL WHERE status = 'delayed' AND due <= ? "
+        "RETURNING id",
+        (now,),
+    ).fetchall()
+    _note(db, [(job_id, "queued", None, now) for (job_id,) in rows])
+
+
+def _room(db: sqlite3.Connection, now: float, ask: Take) -> tuple[int, float | None]:
+    """Return how many jobs may start now, and the seconds until more may."""
+    if (pause := _held(db) - now) > 0:
+        return 0, pause
+    if ask.limit is None:
+        return ask.want, None
+    since = now - ask.limit.seconds
+    db.execute("DELETE FROM start WHERE at <= ?", (now - max(60.0, 2 * ask.limit.seconds),))
+    used = db.execute("SELECT count(*), min(at) FROM start WHERE at > ?", (since,)).fetchone()
+    left = max(0, ask.limit.starts - used[0])
+    wait = used[1] + ask.limit.seconds - now if left < ask.want and used[0] else None
+    return min(ask.want, left), wait
+
+
+def _next_time(db: sqlite3.Connection, now: float, wait: float | None) -> float | None:
+    """Return the seconds until a delayed job is due or a lease runs out."""
+    times = db.execute(
+        "SELECT (SELECT min(due) FROM job WHERE status = 'delayed'), "
+        "(SELECT min(lease) FROM job WHERE status = 'active')"
+    ).fetchone()
+    waits = [each - now for each in times if each is not None]
+    return max(0.001, min([*waits, *([] if wait is None else [wait])])) if waits else wait
+
+
+def finish(db: sqlite3.Connection, claim: Claim, outcome: Outcome, status_base: str) -> bool:
+    """Write down how an attempt ended.
+
+    Returns:
+        False if the job is no longer in these hands: then nothing is written.
+    """
+    now = time.time()
+    row = db.execute(
+        "SELECT * FROM job WHERE seq = ? AND token = ? AND status = 'active'",
+        (claim.ref, claim.token),
+    ).fetchone()
+    if row is None:
+        return False
+    if outcome.status in ENDED:
+        _end(db, row, outcome.status, outcome.result, outcome.error, now, status_base)
+        return True
+    handed_back = outcome.status == "queued"
+    due = None if handed_back else now + outcome.delay
+    db.execute(
+        "UPDATE job SET status = ?, due = ?, made = made + ?, error = coalesce(?, error), "
+        "lease = NULL, worker = NULL, token = token + 1 WHERE seq = ?",
+        (outcome.status, due, 0 if handed_back else 1, outcome.error, row["seq"]),
+    )
+    body = None if handed_back else orjson.dumps(outcome.error)
+    _note(db, [(row["id"], outcome.status, body, now)])
+    return True
+
+
+def _end(
+    db: sqlite3.Connection,
+    row: Any,
+    status: Status,
+    result: bytes | None,
+    error: str | None,
+    now: float,
+    status_base: str = "",
+) -> None:
+    """Give a job its end, and its ``callback_url`` a job of its own, in the same breath."""
+    db.execute(
+        "UPDATE job SET status = ?, made = made + ?, result = ?, error = ?, ended = ?, due = NULL, "
+        "lease = NULL, token = token + 1 WHERE seq = ?",
+        (status, 1 if row["status"] == "active" else 0, result, error, now, row["seq"]),
+    )
+    body = result if status == "completed" else orjson.dumps(error)
+    _note(db, [(row["id"], status, body, now)])
+    if row["callback_url"] is not None:
+        told = callback_for(_spec(row), Outcome(status, result, error), status_base)
+        add(db, [told] if told is not None else [], now)
+
+
+def beat(db: sqlite3.Connection, worker: str, lease: float) -> list[tuple[str, int]]:
+    """Prolong a worker's leases.
+
+    Returns:
+        Ids and tokens of those of its jobs that somebody cancelled.
+    """
+    db.execute(
+        "UPDATE job SET lease = ? WHERE status = 'active' AND worker = ?",
+        (time.time() + lease, worker),
+    )
+    rows = db.execute(
+        "SELECT id, token FROM job WHERE status = 'active' AND worker = ? AND cancel", (worker,)
+    )
+    return [(job_id, token) for job_id, token in rows]
+
+
+def cancel(db: sqlite3.Connection, job_id: str) -> bool:
+    """Cancel a job; one that is under way is only marked, for its worker to end it."""
+    row = db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone()
+    if row is None or row["status"] in ENDED:
+        return False
+    if row["status"] == "active":
+        db.execute("UPDATE job SET cancel = 1 WHERE id = ?", (job_id,))
+    else:
+        _end(db, row, "cancelled", None, "It was cancelled before it began.", time.time())
+    return True
+
+
+def replay(db: sqlite3.Connection, job_id: str) -> bool:
+    """Queue a job that ended without success again, as if it were new.
+
+    Answers that were paid for are kept and used again; doubts are taken as settled.
+    """
+    row = db.execute(
+        "UPDATE job SET status = 'queued', made = 0, stalls = 0, cancel = 0, error = NULL, "
+        "result = NULL, progress = NULL, ended = NULL, due = NULL "
+        "WHERE id = ? AND status IN ('failed', 'cancelled', 'uncertain') RETURNING id",
+        (job_id,),
+    ).fetchone()
+    if row is None:
+        return False
+    db.execute("DELETE FROM paid WHERE job = ? AND response IS NULL", (job_id,))
+    _note(db, [(job_id, "queued", None, time.time())])
+    return True
+
+
+def progress(db: sqlite3.Connection, claim: Claim, body: bytes) -> None:
+    """Write down how far a handler is, if the job is still in its hands."""
+    changed = db.execute(
+        "UPDATE job SET progress = ? WHERE seq = ? AND token = ? AND status = 'active'",
+        (body, claim.ref, claim.token),
+    )
+    if changed.rowcount:
+        _note(db, [(claim.spec.id, "progress", body, time.time())])
+
+
+def hold(db: sqlite3.Connection, seconds: float) -> None:
+    """Let no job start for so long: the server asked for a pause."""
+    db.execute("UPDATE hold SET until = max(until, ?)", (time.time() + seconds,))
+
+
+def _held(db: sqlite3.Connection) -> float:
+    return float(db.execute("SELECT until FROM hold").fetchone()[0])
+
+
+def get(db: sqlite3.Connection, job_id: str) -> Snapshot | None:
+    """Return a job as it is now."""
+    sql = f"SELECT {_COLUMNS} FROM job WHERE id = ?"  # noqa: S608 - our own words
+    row = db.execute(sql, (job_id,)).fetchone()
+    return None if row is None else _snapshot(row)
+
+
+def listing(
+    db: sqlite3.Connection, statuses: Sequence[Status], limit: int, newest: bool
+) -> list[Snapshot]:
+    """Return jobs in these states, in the order they were added."""
+    marks = ", ".join("?" * len(statuses))
+    order = "DESC" if newest else "ASC"
+    sql = f"SELECT {_COLUMNS} FROM job WHERE status IN ({marks}) ORDER BY seq {order} LIMIT ?"  # noqa: S608
+    return [_snapshot(row) for row in db.execute(sql, (*statuses, limit))]
+
+
+def counts(db: sqlite3.Connection) -> dict[Status, int]:
+    """Return how many jobs there are in each state."""
+    found: dict[Status, int] = dict.fromkeys(STATUSES, 0)
+    for status in ("queued", "delayed", "active"):
+        # One by one, so that each counts in its own small index.
+        sql = f"SELECT count(*) FROM job WHERE status = '{status}'"  # noqa: S608 - our own words
+        found[status] = db.execute(sql).fetchone()[0]
+    ended = "SELECT status, count(*) FROM job WHERE ended IS NOT NULL GROUP BY status"
+    found.update(dict(db.execute(ended).fetchall()))
+    return found
+
+
+def forget(db: sqlite3.Connection, before: float) -> None:
+    """Delete jobs that ended before a time, and old events."""
+    db.execute("DELETE FROM paid WHERE job IN (SELECT id FROM job WHERE ended < ?)", (before,))
+    db.execute("DELETE FROM job WHERE ended < ?", (before,))
+    db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (EVENTS_KEPT,))
+
+
+# What was paid for
+
+
+def begin_paid(
+    db: sqlite3.Connection, claim: Claim, key: str, again: bool
+) -> tuple[str, bytes | None]:
+    """Write down that a paid call is about to be made.
+
+    Returns:
+        ``("new", None)``: make it; ``("done", response)``: it was made; ``("open", None)``: it
+        was begun before and nobody knows; ``("lost", None)``: the job is in other hands;
+        ``("wait", milliseconds)``: the server asked for a pause.
+    """
+    now = time.time()
+    pause = _held(db) - now
+    if pause > 0:
+        return "wait", b"%d" % (pause * 1000 + 1)
+    mine = db.execute(
+        "SELECT 1 FROM job WHERE seq = ? AND token = ? AND status = 'active'",
+        (claim.ref, claim.token),
+    ).fetchone()
+    if mine is None:
+        return "lost", None
+    row = db.execute(
+        "SELECT response FROM paid WHERE job = ? AND key = ?", (claim.spec.id, key)
+    ).fetchone()
+    if row is not None and row["response"] is not None:
+        return "done", row["response"]
+    if row is not None and not again:
+        return "open", None
+    db.execute(
+        "INSERT OR REPLACE INTO paid (job, key, at) VALUES (?, ?, ?)",
+        (claim.spec.id, key, now),
+    )
+    return "new", None
+
+
+def end_paid(db: sqlite3.Connection, claim: Claim, key: str, response: bytes | None) -> None:
+    """Write down a call's response; None: it was surely not carried out."""
+    if response is None:
+        db.execute(
+            "DELETE FROM paid WHERE job = ? AND key = ? AND response IS NULL", (claim.spec.id, key)
+        )
+    else:
+        db.execute(
+            "UPDATE paid SET response = ? WHERE job = ? AND key = ?",
+            (response, claim.spec.id, key),
+        )
+
+
+# Rows and events
+
+
+def events_after(db: sqlite3.Connection, seq: int) -> tuple[list[Note], int]:
+    """Return what happened after an event, and the last event's number."""
+    rows = db.execute(
+        "SELECT seq, job, kind, body, at FROM event WHERE seq > ? ORDER BY seq", (seq,)
+    ).fetchall()
+    return [Note(*row[1:]) for row in rows], rows[-1][0] if rows else seq
+
+
+def last_event(db: sqlite3.Connection) -> int:
+    """Return the number of the latest event."""
+    return int(db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
+
+
+def _note(db: sqlite3.Connection, events: Sequence[tuple[str, str, bytes | None, float]]) -> None:
+    if events:
+        db.executemany("INSERT INTO event (job, kind, body, at) VALUES (?, ?, ?, ?)", events)
+
+
+def _spec(row: Any) -> Spec:
+    return Spec(
+        id=row["id"],
+        name=row["name"],
+        data=row["data"],
+        attempts=row["attempts"],
+        backoff=row["backoff"],
+        timeout=row["timeout"],
+        priority=row["priority"],
+        callback_url=row["callback_url"],
+    )
+
+
+def _snapshot(row: Any) -> Snapshot:
+    def value(name: str) -> Any:
+        return None if row[name] is None else orjson.loads(row[name])
+
+    return Snapshot(
+        id=row["id"],
+        name=row["name"],
+        status=row["status"],
+        data=value("data"),
+        attempts_made=row["made"],
+        attempts=row["attempts"],
+        stalls=row["stalls"],
+        priority=row["priority"],
+        progress=value("progress"),
+        result=value("result"),
+        error=row["error"],
+        callback_url=row["callback_url"],
+        added_at=row["added"],
+        due_at=row["due"],
+        started_at=row["started"],
+        ended_at=row["ended"],
+    )
