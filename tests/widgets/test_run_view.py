@@ -1,4 +1,4 @@
-"""Laws of a run's progress: a bar while it goes on, one static line when it has ended."""
+"""Laws of a run's view: it moves while the run goes on, and is static when that has ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mistral_nb.events import EventBus
 from mistral_nb.labelling import start_run
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults, start_simulator
-from mistral_nb.widgets import run_progress
+from mistral_nb.widgets import run_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,7 +73,7 @@ def outputs(client: BlockingKernelClient, cell: str) -> list[tuple[str, dict[str
     found = []
     while True:
         message = client.get_iopub_msg(timeout=30)
-        if message["parent_header"].get("msg_id") != cell:
+        if message["parent_header"].get("msg_id", cell) != cell:  # frames have no parent
             continue
         kind, content = message["msg_type"], message["content"]
         if kind == "status" and content["execution_state"] == "idle":
@@ -81,22 +81,25 @@ def outputs(client: BlockingKernelClient, cell: str) -> list[tuple[str, dict[str
         found.append((kind, content))
 
 
-def test_a_notebook_shows_a_bar_that_becomes_one_line(
+def test_a_notebook_shows_a_view_that_becomes_static(
     kernel: tuple[KernelManager, BlockingKernelClient],
 ) -> None:
-    """The bar moves while the cell waits; then static, escaped text stands in its place."""
+    """The view moves while the cell waits; then static, escaped text stands in its place."""
     _, client = kernel
     cell = execute(client, f"{LABEL % '<b>x</b>'}\nlen(await run)")
     seen = outputs(client, cell)
     first = next(content for kind, content in seen if kind == "display_data")
     assert WIDGET in first["data"]
-    shares = [
-        content["data"]["state"]["value"]
+    frames = [
+        content["data"]["content"]
         for kind, content in seen
-        if kind == "comm_msg" and isinstance(content["data"].get("state", {}).get("value"), float)
+        if kind == "comm_msg" and content["data"]["method"] == "custom"
     ]
-    assert shares == sorted(shares)
-    assert any(0 < share < 1 for share in shares)
+    ended = [sum(frame["c"][1:4]) for frame in frames if "c" in frame]
+    assert ended == sorted(ended)
+    assert any(0 < each < 400 for each in ended)
+    assert [frame["n"] for frame in frames] == sorted(frame["n"] for frame in frames)
+    assert max(len(str(frame)) for frame in frames) < 2_000
     last = [content for kind, content in seen if kind == "update_display_data"][-1]
     assert set(last["data"]) == {"text/html", "text/plain"}
     assert last["transient"] == first["transient"]
@@ -137,7 +140,7 @@ def run_shown(
         connection, EventBus(connection.portal), df, prompt="{text}", labels=["a", "b"], retries=0
     )
     monkeypatch.setattr(sys, "stderr", stream)
-    run_progress.show(run, **options)
+    run_view.show(run, **options)
     run.result(30)
     return stream.getvalue()
 
@@ -163,10 +166,10 @@ def test_a_script_gets_nothing_unless_it_asks(
 
 
 def test_the_module_needs_no_notebook() -> None:
-    """Importing it loads neither IPython nor ipywidgets nor pandas."""
+    """Importing it loads neither IPython nor ipywidgets."""
     code = (
-        "import sys, mistral_nb.widgets.run_progress; "
-        "print([m for m in ('IPython', 'ipywidgets', 'pandas') if m in sys.modules])"
+        "import sys, mistral_nb.widgets.run_view; "
+        "print([m for m in ('IPython', 'ipywidgets') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
     assert done.stdout.strip() == "[]"

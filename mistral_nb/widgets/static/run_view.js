@@ -1,0 +1,387 @@
+// The view of a labelling run: how far it is, what it costs, what failed, and its controls.
+// What the views of a page share, and the frames from the kernel, are in run_view_desk.js: both
+// files are one module. Everything is shown as text; nothing here parses HTML.
+
+const KINDS = [
+  ["answered", "Answered"],
+  ["reused", "Reused"],
+  ["failed", "Failed"],
+  ["running", "In flight"],
+  ["waiting", "Waiting"],
+];
+const STATUS = {
+  preparing: "Preparing the requests",
+  running: "Running",
+  paused: "Paused",
+  cancelling: "Cancelling",
+  done: "Done",
+  cancelled: "Cancelled",
+  detached: "No longer followed here",
+  failed: "Cannot go on",
+};
+const JOB = {
+  written: "to be sent",
+  uploading: "uploading",
+  uploaded: "uploaded",
+  creating: "being created",
+  ended: "answers being fetched",
+  done: "ended",
+};
+
+const make = (tag, className, text = "") => {
+  const node = document.createElement(tag);
+  node.className = className;
+  node.textContent = text;
+  return node;
+};
+
+const setText = (node, value) => {
+  if (node.textContent !== value) node.textContent = value;
+};
+
+const number = (value) => value.toLocaleString("en-US");
+const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+
+const money = (dollars) => {
+  if (dollars <= 0) return "$0";
+  const few = Math.min(9, Math.max(4, 1 - Math.floor(Math.log10(dollars))));
+  const places = dollars >= 1 ? 2 : few;
+  const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
+  return `$${dollars.toLocaleString("en-US", digits)}`;
+};
+
+const two = (value) => String(value).padStart(2, "0");
+
+const clock = (seconds) => {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+};
+
+// An age or a time left, as exact as it is worth.
+const about = (seconds) => {
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 129600) return `${(seconds / 3600).toFixed(1)} h`;
+  return `${(seconds / 86400).toFixed(1)} days`;
+};
+
+const speed = (rate) => {
+  if (rate >= 0.95) return `${rate >= 10 ? number(Math.round(rate)) : rate.toFixed(1)} rows/s`;
+  return `${(60 * rate).toFixed(1)} rows/min`;
+};
+
+const python = (text) => `'${text.replace(/[\\']/g, "\\$&")}'`;
+
+class View {
+  constructor(desk, el, signal) {
+    this.desk = desk;
+    this.signal = signal;
+    this.asking = false; // whether to cancel
+    this.shownFailures = this.shownJobs = "";
+    this.build(el);
+  }
+
+  build(el) {
+    const root = (this.root = make("div", "mnb-run"));
+    root.setAttribute("role", "group");
+    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's shortcuts are not meant for us
+    const top = make("div", "mnb-run-top");
+    this.name = make("bdi", "mnb-run-name");
+    this.status = make("span", "mnb-run-status");
+    this.about = make("span", "mnb-run-about");
+    top.append(this.name, this.status, this.about);
+
+    this.bar = make("div", "mnb-run-bar");
+    this.bar.setAttribute("role", "progressbar");
+    this.bar.setAttribute("aria-valuemin", "0");
+    this.legend = make("ul", "mnb-run-legend");
+    this.pieces = KINDS.map(([kind, label]) => {
+      const piece = make("div", "mnb-run-piece");
+      const item = make("li", "mnb-run-kind");
+      const value = make("b", "");
+      piece.dataset.kind = item.dataset.kind = kind;
+      item.append(make("span", "mnb-run-swatch"), `${label} `, value);
+      this.bar.append(piece);
+      this.legend.append(item);
+      return [piece, item, value];
+    });
+
+    this.facts = make("dl", "mnb-run-facts");
+    this.fact = {};
+    for (const [key, label] of [["rate", "Rate"], ["left", "Left"], ["time", "Elapsed"], ["cost", "Cost"]]) {
+      const box = make("div", "");
+      this.fact[key] = [make("dd", ""), make("dd", "mnb-run-more")];
+      box.append(make("dt", "", label), ...this.fact[key]);
+      this.facts.append(box);
+    }
+
+    this.message = make("p", "mnb-run-message");
+    this.alert = make("p", "mnb-run-alert");
+    this.alert.setAttribute("role", "alert");
+    [this.failures, this.failuresLabel, this.failuresBody] = this.fold();
+    [this.jobs, this.jobsLabel, this.jobsBody] = this.fold();
+
+    this.buttons = make("div", "mnb-run-buttons");
+    this.pause = this.button("Pause", () => {
+      this.desk.act(this.desk.state.s === "paused" ? "go" : "pause");
+    });
+    this.cancel = this.button("Cancel…", () => this.ask(true));
+    this.buttons.append(this.pause, this.cancel);
+    this.question = make("div", "mnb-run-question");
+    this.question.setAttribute("role", "alertdialog");
+    this.question.setAttribute("aria-label", "Cancel the run?");
+    this.questionText = make("p", "");
+    this.keep = this.button("Keep it going", () => this.ask(false));
+    const sure = this.button("Cancel the run", () => {
+      this.ask(false);
+      this.desk.act("cancel");
+    });
+    sure.classList.add("mnb-run-danger");
+    this.question.append(this.questionText, this.keep, sure);
+    this.spoken = make("div", "mnb-run-spoken");
+    this.spoken.setAttribute("role", "status");
+    root.append(top, this.bar, this.legend, this.facts, this.message, this.alert);
+    root.append(this.failures, this.jobs, this.buttons, this.question, this.spoken);
+    el.append(root);
+
+    const key = (event) => {
+      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s") return;
+      event.stopPropagation(); // nor are the shortcuts of other notebooks
+      if (event.key === "Escape" && this.asking) this.ask(false);
+    };
+    root.addEventListener("keydown", key, { signal: this.signal });
+  }
+
+  button(label, action) {
+    const node = make("button", "mnb-run-button", label);
+    node.type = "button";
+    node.addEventListener("click", action, { signal: this.signal });
+    return node;
+  }
+
+  fold() {
+    const [node, label] = [make("details", "mnb-run-fold"), make("summary", "")];
+    const body = make("div", "mnb-run-scroll");
+    node.append(label, body);
+    return [node, label, body];
+  }
+
+  ask(asking) {
+    if (this.asking === asking) return;
+    this.asking = asking;
+    this.show();
+    const target = asking ? this.keep : this.cancel.hidden ? this.root : this.cancel;
+    target.focus({ preventScroll: true });
+  }
+
+  show() {
+    const { state, over } = this.desk;
+    if (!state.c) return;
+    const [name, model, mode] = state.i;
+    this.root.dataset.state = state.s;
+    this.root.setAttribute("aria-label", `Run ${name}`);
+    this.root.setAttribute("aria-busy", String(!over));
+    setText(this.name, name);
+    setText(this.status, STATUS[state.s] ?? state.s);
+    setText(this.about, [model, mode && `${mode} mode`].filter(Boolean).join(" · "));
+    this.showBar(state.c);
+    this.showFacts();
+    this.message.hidden = !state.m;
+    setText(this.message, state.m);
+    this.showFailures(state.x ?? [], state.o ?? 0);
+    this.showJobs(state.j ?? [], state.k ?? [0, 0, 0]);
+    this.showButtons(mode);
+    this.tick();
+  }
+
+  showBar([total, ...values]) {
+    const ended = values[0] + values[1] + values[2];
+    const share = total ? Math.floor((100 * ended) / total) : 0;
+    this.bar.setAttribute("aria-label", "Rows that have ended");
+    this.bar.setAttribute("aria-valuemax", total);
+    this.bar.setAttribute("aria-valuenow", ended);
+    const failed = values[2] ? `, ${number(values[2])} failed` : "";
+    const words = `${number(ended)} of ${count(total, "row")}, ${share} %${failed}`;
+    this.bar.setAttribute("aria-valuetext", words);
+    this.bar.title = words;
+    this.pieces.forEach(([piece, item, value], place) => {
+      piece.style.width = `${total ? (100 * values[place]) / total : 0}%`;
+      // One row in a million is still seen.
+      piece.hidden = values[place] === 0;
+      item.hidden = values[place] === 0 && place > 0;
+      setText(value, number(values[place]));
+    });
+  }
+
+  showFacts() {
+    const { state, over } = this.desk;
+    const put = (key, value, more = "") => {
+      setText(this.fact[key][0], value);
+      setText(this.fact[key][1], more);
+    };
+    const idle = over || state.s !== "running";
+    put("rate", state.r == null ? (idle ? "–" : "measuring…") : speed(state.r));
+    put("left", state.l == null ? "–" : `about ${about(state.l)}`);
+    const [paid, projected, tokens] = state.d ?? [0, null, 0];
+    const words = `${number(tokens)} tokens`;
+    if (state.d && paid === null) put("cost", "unknown", `no list price; ${words}`);
+    else if (!over && !tokens) put("cost", "–", state.i[2] === "batch" ? "told when a batch job ends" : "");
+    else if (over || projected === null) put("cost", money(paid), words);
+    else put("cost", money(paid), `so far; about ${money(projected)} in all`);
+    this.fact.cost[0].parentNode.title = words;
+  }
+
+  showFailures(kinds, others) {
+    const known = JSON.stringify([kinds, others]);
+    if (known === this.shownFailures) return;
+    this.shownFailures = known;
+    const rows = kinds.reduce((sum, [rows]) => sum + rows, others);
+    this.failures.hidden = rows === 0;
+    setText(this.failuresLabel, `Errors: ${count(rows, "row")}, ${count(kinds.length, "kind")}`);
+    this.failuresBody.replaceChildren(
+      ...kinds.map(([rows, status, examples]) => {
+        const box = make("div", "mnb-run-failure");
+        const head = make("p", "");
+        head.append(make("b", "", count(rows, "row")), status ? ` · HTTP ${status}` : "");
+        box.append(head);
+        for (const [row, error, asked, reply] of examples) {
+          const line = make("dl", "mnb-run-example");
+          const add = (term, value) => {
+            if (!value) return;
+            const cell = make("dd", "", value);
+            cell.dir = "auto";
+            line.append(make("dt", "", term), cell);
+          };
+          add(`Row ${row}`, error);
+          add("asked", asked);
+          add("replied", reply);
+          box.append(line);
+        }
+        return box;
+      }),
+      ...(others ? [make("p", "", `${count(others, "row")} with other errors. All: run.errors`)] : []),
+    );
+  }
+
+  showJobs(jobs, [all, ended, stalled]) {
+    const known = JSON.stringify([jobs, all]);
+    if (known === this.shownJobs) return;
+    this.shownJobs = known;
+    this.jobs.hidden = all === 0;
+    this.jobs.dataset.stalled = String(stalled > 0);
+    const slow = stalled ? `, ${number(stalled)} stalled` : "";
+    setText(this.jobsLabel, `Batch jobs: ${number(ended)} of ${number(all)} ended${slow}`);
+    if (stalled) this.jobs.open = true;
+    const table = make("table", "mnb-run-jobs");
+    const head = make("tr", "");
+    head.append(...["Shard", "State", "Done", "Failed", "Rows", "Age"].map((each) => make("th", "", each)));
+    const body = make("tbody", "");
+    for (const [id, state, status, done, failed, rows, submitted, changed, slow, job, why] of jobs) {
+      const line = make("tr", slow ? "mnb-run-stalled" : "");
+      const words = state === "submitted" || state === "done" ? status.toLowerCase().replaceAll("_", " ") : "";
+      const cells = [id, words || (JOB[state] ?? state), number(done), number(failed), number(rows), ""];
+      line.append(...cells.map((cell) => make("td", "", String(cell))));
+      if (slow) line.children[1].append(make("span", "mnb-run-tag", "stalled"));
+      line.title = [job, why].filter(Boolean).join(": ");
+      const age = line.lastChild;
+      if (submitted) {
+        age.dataset.from = submitted;
+        if (state === "done") age.dataset.to = changed;
+        if (slow) age.dataset.still = changed;
+      }
+      body.append(line);
+    }
+    const thead = make("thead", "");
+    thead.append(head);
+    table.append(thead, body);
+    const hidden = all - jobs.length;
+    this.jobsBody.replaceChildren(table, ...(hidden > 0 ? [make("p", "", `and ${number(hidden)} more`)] : []));
+  }
+
+  showButtons(mode) {
+    const { state, over, lost } = this.desk;
+    const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
+    const ending = over || state.s === "cancelling";
+    if (ending) this.asking = false;
+    const paused = state.s === "paused";
+    setText(this.pause, paused ? "Resume" : "Pause");
+    this.pause.title = {
+      batch: "Create no further batch job; those at the server go on",
+      online: "Send no further request; those under way end",
+    }[mode];
+    if (paused) this.pause.title = "Go on sending";
+    this.pause.hidden = this.cancel.hidden = ending;
+    this.pause.disabled = this.cancel.disabled = lost;
+    this.buttons.hidden = ending || this.asking;
+    this.question.hidden = !this.asking;
+    const jobs = (state.j ?? []).filter(([, step]) => step === "submitted").length;
+    const what =
+      mode === "batch"
+        ? `Cancel the run${jobs ? " and its batch jobs at the server" : ""}?`
+        : "Cancel the run? Nothing more is sent.";
+    const aside =
+      mode === "batch"
+        ? " What was answered is kept and billed. To leave the jobs running, just close the notebook."
+        : " What was answered is kept and billed. To go on later, pause it or close the notebook.";
+    setText(this.questionText, what + aside);
+    if (focused?.closest("[hidden]")) {
+      this.root.tabIndex = -1;
+      this.root.focus({ preventScroll: true });
+    }
+    const { problem } = this.desk;
+    this.alert.hidden = !problem;
+    setText(this.alert, problem);
+    const failed = state.c[3] ? `, ${count(state.c[3], "row")} failed` : "";
+    if (this.said !== state.s) {
+      this.said = state.s;
+      setText(this.spoken, `Run ${state.i[0]}: ${STATUS[state.s] ?? state.s}${failed}`);
+    }
+  }
+
+  // What changes with the time alone.
+  tick() {
+    const { state, now } = this.desk;
+    if (!state.b) return;
+    const [begun, ended] = state.b;
+    setText(this.fact.time[0], clock((ended ?? now) - begun));
+    const older = state.a && begun - state.a > 60;
+    setText(this.fact.time[1], older ? `begun ${about(now - state.a)} ago` : "");
+    for (const age of this.jobsBody.querySelectorAll("[data-from]")) {
+      const { from, to, still } = age.dataset;
+      const since = still ? `, still for ${about(now - still)}` : "";
+      setText(age, about((to ?? now) - from) + since);
+    }
+    const { problem } = this.desk;
+    this.alert.hidden = !problem;
+    setText(this.alert, problem);
+    this.pause.disabled = this.cancel.disabled = this.desk.lost;
+  }
+}
+
+// One call for each model: the desk outlives the views.
+export default () => {
+  let desk = null;
+  return {
+    // Messages sent before a view exists must not be missed, so listening starts here.
+    initialize({ model }) {
+      desk = new Desk(model);
+      model.on("msg:custom", (frame) => desk.take(frame));
+      model.on("comm_live_update", () => desk.disconnected());
+      desk.greet();
+    },
+
+    render({ el }) {
+      const closing = new AbortController();
+      const view = new View(desk, el, closing.signal);
+      desk.views.add(view);
+      view.show();
+      const ticking = setInterval(() => !desk.over && view.tick(), 1000);
+      return () => {
+        closing.abort();
+        clearInterval(ticking);
+        desk.views.delete(view);
+      };
+    },
+  };
+};
