@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Audit", "chat_answer", "error_text"]
+__all__ = ["Audit", "chat_answer", "error_text", "failed", "used"]
 
 _PASSING = {408, 409, 425, 429}
 """Statuses below 500 that another try may not meet again."""
@@ -30,6 +30,7 @@ class Audit:
     Args:
         requests: (row, content hash) of what was sent.
         validate: Returns what is wrong with a reply's text, or None.
+        read: Makes an answer of a reply's body and status; None for a chat's.
 
     Attributes:
         findings: What was odd so far.
@@ -39,11 +40,13 @@ class Audit:
         self,
         requests: Iterable[tuple[int, bytes]],
         validate: Callable[[str], str | None] | None = None,
+        read: Callable[[dict[str, Any], int | None], Answer] | None = None,
     ) -> None:
         # One lookup by the whole id is quicker than taking each id apart.
         self._rows = {custom_id(row, digest): row for row, digest in requests}
         self._answered = 0
         self._validate = validate
+        self._answer = read
         self.findings: list[Finding] = []
 
     def read(self, path: Path, part: str) -> Iterator[tuple[int, Answer]]:
@@ -99,7 +102,7 @@ class Audit:
             )
             return None
         self._close(name, row)
-        return row, self._checked(line_answer(data))
+        return row, self._checked(line_answer(data, self._answer))
 
     def _close(self, name: str, row: int) -> None:
         self._rows[name] = ~row  # below 0: answered
@@ -119,13 +122,16 @@ def _place(number: int, part: str) -> str:
     return f"line {number} of the {part} file"
 
 
-def line_answer(data: dict[str, Any]) -> Answer:
+def line_answer(
+    data: dict[str, Any], read: Callable[[dict[str, Any], int | None], Answer] | None = None
+) -> Answer:
     """Read one line of an output or error file.
 
     The reason of a failed row is a text, an object, or is found in ``response.body``.
 
     Args:
         data: The line, parsed.
+        read: Makes an answer of a reply's body and status; None for a chat's.
 
     Returns:
         The answer, or why there is none.
@@ -137,7 +143,7 @@ def line_answer(data: dict[str, Any]) -> Answer:
     body = response.get("body")
     error = data.get("error")
     if error is None and (status is None or status < 400) and isinstance(body, dict):  # noqa: PLR2004
-        return chat_answer(body, status)
+        return (read or chat_answer)(body, status)
     if error is None:
         error = body
     if status is None and isinstance(error, dict):
@@ -166,18 +172,7 @@ def chat_answer(body: dict[str, Any], status: int | None = 200) -> Answer:
     text = _text(message.get("content")) if isinstance(message, dict) else None
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else None
-    usage = body.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    details = usage.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    answer = Answer(
-        text,
-        status=status,
-        finish=finish,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(cached if cached is not None else usage.get("num_cached_tokens")),
-    )
+    answer = used(body, text, status)._replace(finish=finish)
     if text is None:
         return failed(answer, "the reply holds no text")
     if finish in {"length", "model_length"}:
@@ -185,6 +180,27 @@ def chat_answer(body: dict[str, Any], status: int | None = 200) -> Answer:
             answer, f"the reply was cut at its longest (finish_reason {finish})", again=False
         )
     return answer
+
+
+def used(body: dict[str, Any], text: str | None, status: int | None) -> Answer:
+    """Return an answer with the tokens that a reply says it used.
+
+    Args:
+        body: Response body, parsed.
+        text: The answer's text.
+        status: HTTP status.
+    """
+    usage = body.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Answer(
+        text,
+        status=status,
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(cached if cached is not None else usage.get("num_cached_tokens")),
+    )
 
 
 def failed(answer: Answer, reason: str, *, again: bool = True) -> Answer:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,10 @@ from pandas.api.types import is_hashable
 
 from mistral_nb.errors import InputError
 
-__all__ = ["aligned", "column_of", "numbered", "refuse_other_types"]
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+__all__ = ["aligned", "column_of", "numbered", "position_of", "refuse_other_types"]
 
 
 def aligned(
@@ -80,6 +84,28 @@ def column_of(table: pd.DataFrame, which: Any, role: str) -> pd.Series[Any]:
     if isinstance(found, pd.DataFrame):
         raise InputError(f"The table has {found.shape[1]} columns named {which!r}. Rename one.")
     return found
+
+
+def position_of(columns: Sequence[Hashable], name: Any, role: str) -> int:
+    """Return where a column is, by its exact label.
+
+    Args:
+        columns: All column labels, in order.
+        name: The label.
+        role: Name of the argument, for the message.
+
+    Raises:
+        InputError: There is no such column, or more than one.
+    """
+    found = [number for number, each in enumerate(columns) if each == name]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"The table has {len(found)} columns named {name!r}. Rename one.")
+    near = get_close_matches(str(name), [str(each) for each in columns], n=1)
+    listed = ", ".join(repr(each) for each in columns[:20]) or "none"
+    hint = f"Did you mean {near[0]!r}?" if near else f"The table's columns are {listed}."
+    raise InputError(f"{role}={name!r} is no column of the table. {hint}")
 
 
 def numbered(*columns: pd.Series[Any]) -> tuple[list[np.ndarray[Any, Any]], list[Any]]:

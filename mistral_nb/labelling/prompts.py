@@ -6,10 +6,11 @@ index access, so a column's name is all that counts, even one with dots or space
 
 from __future__ import annotations
 
+import itertools
 import string
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["FunctionPrompt", "Prompt", "TemplatePrompt", "Unsent", "compile_prompt"]
+__all__ = ["Filled", "FunctionPrompt", "Prompt", "TemplatePrompt", "Unsent", "compile_prompt"]
 
 _BRACES = "For braces that belong to the text (a JSON example), write {{ and }}."
 _CONVERSIONS: dict[str, Callable[[Any], str]] = {"s": str, "r": repr, "a": ascii}
@@ -31,6 +32,10 @@ class Unsent:
     """Stands in for the prompt of a row that cannot be sent, and says why."""
 
     reason: str
+
+
+Filled = str | list[dict[str, Any]] | dict[str, Any] | Unsent
+"""What is asked of a row: a text, messages, or whole fields of the request's body."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +61,15 @@ class TemplatePrompt:
     Args:
         template: Text with `{column}` places.
         columns: All column labels of the table, in order.
+        may_be_constant: Whether it may name no column.
 
     Raises:
         TemplateError: The template is malformed, or names no column or an unknown one.
     """
 
-    def __init__(self, template: str, columns: Sequence[Hashable]) -> None:
+    def __init__(
+        self, template: str, columns: Sequence[Hashable], *, may_be_constant: bool = False
+    ) -> None:
         self.template = template
         self._places: list[_Place] = []
         self._pattern = ""  # for the % operator: it fills a row in one step
@@ -72,7 +80,7 @@ class TemplatePrompt:
                 self._places.append(_place(name, spec or "", conversion, by_text))
                 self._pattern += "%s"
         self._formats = any(place.conversion or place.spec for place in self._places)
-        if not self._places:
+        if not self._places and not may_be_constant:
             raise TemplateError(
                 "The prompt names no column, so every row would get the same one. "
                 f"Put a column in braces, e.g. {{{next(iter(by_text), 'text')}}}."
@@ -96,6 +104,9 @@ class TemplatePrompt:
         Raises:
             InputError: A format such as `{price:.2f}` does not fit a cell; names the row.
         """
+        if not self._places:
+            yield from itertools.repeat(self._pattern % (), len(rows))
+            return
         cells = [rows.iloc[:, place.position] for place in self._places]
         empty = [column.isna().to_numpy() for column in cells]
         gaps = np.logical_or.reduce(empty).tolist()
@@ -169,16 +180,28 @@ class FunctionPrompt:
             yield _checked(made, number)
 
 
-Prompt = TemplatePrompt | FunctionPrompt
+class Prompt(Protocol):
+    """Makes what is asked of each row."""
+
+    @property
+    def source(self) -> str:
+        """What the ledger keeps of it."""
+
+    def fill(self, rows: pd.DataFrame, first: int) -> Iterator[Filled]:
+        """Yield what is asked of each row; see :meth:`TemplatePrompt.fill`."""
 
 
-def compile_prompt(prompt: Any, columns: Sequence[Hashable]) -> Prompt:
+def compile_prompt(
+    prompt: Any, columns: Sequence[Hashable], *, may_be_constant: bool = False
+) -> Prompt:
     """Check a prompt against the columns of a table.
 
     Args:
         prompt: Template with `{column}` places, or a function of a row (a dict of column
             to cell) that returns a text or a list of messages.
         columns: All column labels of the table, in order.
+        may_be_constant: Whether a template may name no column: something else tells the rows
+            apart.
 
     Returns:
         Something whose `fill` makes the prompt of each row.
@@ -188,7 +211,7 @@ def compile_prompt(prompt: Any, columns: Sequence[Hashable]) -> Prompt:
         InputError: Neither a template nor a function.
     """
     if isinstance(prompt, str):
-        return TemplatePrompt(prompt, columns)
+        return TemplatePrompt(prompt, columns, may_be_constant=may_be_constant)
     if callable(prompt):
         return FunctionPrompt(prompt, columns)
     raise InputError(

@@ -139,19 +139,6 @@ def read_line(line: bytes) -> tuple[int, bytes, bytes]:
     return int(name[1 : name.index(b"-")]), name, line[23 + len(name) : line.rindex(b"}")]
 
 
-def read_line(line: bytes) -> tuple[int, bytes, bytes]:
-    """Take apart a line ``{"custom_id":"...","body":{...}}`` of a request file of ours.
-
-    Args:
-        line: The line, with or without its end.
-
-    Returns:
-        Row, custom_id and body.
-    """
-    name = line[14 : line.index(b'"', 14)]
-    return int(name[1 : name.index(b"-")]), name, line[23 + len(name) : line.rindex(b"}")]
-
-
 def _dumps(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=_NUMPY)

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Column", "Invalid", "Kind", "Schema", "compile_schema"]
 
-Kind = Literal["category", "string", "integer", "number", "boolean", "object"]
+Kind = Literal["category", "string", "integer", "number", "boolean", "vector", "object"]
+VECTOR_TYPES = ("float32", "int8", "uint8")
+"""As the `format` of an array of numbers: it becomes a numpy array of this type."""
 _KINDS: dict[str, Kind] = {
     "string": "string",
     "integer": "integer",
@@ -47,7 +49,7 @@ class Column:
         name: The column's name; nested values are joined by dots, as in `person.age`.
         path: Keys that lead to the value.
         kind: Decides the dtype.
-        categories: Allowed values of a `category`, in the schema's order.
+        categories: Allowed values of a `category`, in the schema's order; a `vector`'s type.
         default: Value when the reply leaves it out.
     """
 
@@ -73,6 +75,7 @@ class Schema:
         name: Name shown to the model.
         json_schema: Its JSON schema; the top level must be an object.
         rename: New name of the only column, if any.
+        flatten: Whether nested values become columns of their own (`a.b`), or stay objects.
         adapter: Pydantic's own check, where the model is at hand.
 
     Raises:
@@ -85,12 +88,14 @@ class Schema:
         json_schema: dict[str, Any],
         *,
         rename: str | None = None,
+        flatten: bool = True,
         adapter: TypeAdapter[Any] | None = None,
     ) -> None:
         self.name = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "Result"
         self.json_schema = json_schema
         self.rename = rename
-        self.columns = _columns(json_schema)
+        self.flatten = flatten
+        self.columns = _columns(json_schema, flatten=flatten)
         if rename is not None:
             if len(self.columns) > 1:
                 raise SchemaError(
@@ -124,12 +129,22 @@ class Schema:
 
     def record(self) -> dict[str, Any]:
         """Return what the ledger keeps, for :meth:`restore`."""
-        return {"name": self.name, "json_schema": self.json_schema, "rename": self.rename}
+        return {
+            "name": self.name,
+            "json_schema": self.json_schema,
+            "rename": self.rename,
+            "flatten": self.flatten,
+        }
 
     @classmethod
     def restore(cls, record: dict[str, Any]) -> Schema:
         """Make the schema again from the ledger."""
-        return cls(record["name"], record["json_schema"], rename=record["rename"])
+        return cls(
+            record["name"],
+            record["json_schema"],
+            rename=record["rename"],
+            flatten=record.get("flatten", True),
+        )
 
     def parse(self, text: str) -> tuple[Any, ...]:
         """Check a reply and read it.
@@ -193,7 +208,7 @@ class Schema:
 
 
 def compile_schema(
-    schema: Any = None, labels: Any = None, column: str | None = None
+    schema: Any = None, labels: Any = None, column: str | None = None, *, flatten: bool = True
 ) -> Schema | None:
     """Make one schema of whatever was given.
 
@@ -202,6 +217,7 @@ def compile_schema(
             JSON schema as a dict.
         labels: Labels to choose from, for a single column.
         column: Name of that single column, by default `label`.
+        flatten: Whether nested values become columns of their own (`a.b`), or stay objects.
 
     Returns:
         The schema, or None if neither was given.
@@ -220,10 +236,10 @@ def compile_schema(
         return None
     if isinstance(schema, Mapping):
         given = _given(schema)
-        return Schema(str(given.get("title") or "Result"), given, rename=column)
+        return Schema(str(given.get("title") or "Result"), given, rename=column, flatten=flatten)
     name = str(getattr(schema, "__name__", "Result"))
     adapter, made = _from_type(schema, name)
-    return Schema(name, made, rename=column, adapter=adapter)
+    return Schema(name, made, rename=column, flatten=flatten, adapter=adapter)
 
 
 def _loaded(text: str) -> Any:
@@ -296,14 +312,14 @@ def _from_type(schema: Any, name: str) -> tuple[TypeAdapter[Any], dict[str, Any]
         ) from error
 
 
-def _columns(root: dict[str, Any]) -> tuple[Column, ...]:
+def _columns(root: dict[str, Any], *, flatten: bool = True) -> tuple[Column, ...]:
     top = _effective(root, root)
     if top.get("type") != "object" or not top.get("properties"):
         raise SchemaError(
             "A result schema must be an object with properties at its top level: they become "
             "the columns. Wrap it in a model with one field, or use labels=."
         )
-    found = list(_walk(top["properties"], root, (), ()))
+    found = list(_walk(top["properties"], root, (), (), flatten=flatten))
     names = [column.name for column in found]
     for name in names:
         if names.count(name) > 1:
@@ -312,7 +328,12 @@ def _columns(root: dict[str, Any]) -> tuple[Column, ...]:
 
 
 def _walk(
-    properties: dict[str, Any], root: dict[str, Any], path: tuple[str, ...], above: tuple[int, ...]
+    properties: dict[str, Any],
+    root: dict[str, Any],
+    path: tuple[str, ...],
+    above: tuple[int, ...],
+    *,
+    flatten: bool,
 ) -> Iterable[Column]:
     above = (*above, id(properties))
     for name, raw in properties.items():
@@ -320,8 +341,8 @@ def _walk(
         part = _effective(raw, root)
         inner = part.get("properties")
         # A model that contains itself has no end of columns: it stays one column of objects.
-        if part.get("type") == "object" and inner and id(inner) not in above:
-            yield from _walk(inner, root, here, above)
+        if flatten and part.get("type") == "object" and inner and id(inner) not in above:
+            yield from _walk(inner, root, here, above, flatten=flatten)
             continue
         kind, categories = _kind(part)
         default = raw.get("default") if isinstance(raw, dict) else None
@@ -360,4 +381,6 @@ def _kind(schema: dict[str, Any]) -> tuple[Kind, tuple[Any, ...]]:
         if all(isinstance(each, (str, int, float)) for each in values):
             return "category", tuple(dict.fromkeys(values))
         return "object", ()
+    if schema.get("type") == "array" and schema.get("format") in VECTOR_TYPES:
+        return "vector", (schema["format"],)
     return _KINDS.get(str(schema.get("type")), "object"), ()
