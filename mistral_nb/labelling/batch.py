@@ -57,6 +57,7 @@ class BatchEngine:
         self._ledger = work.ledger
         self._remote = Remote(work.connection, work.options.patience, self._trouble)
         self._uploads = anyio.Semaphore(UPLOADS_AT_ONCE)
+        self._readings = anyio.Semaphore(1)  # each has all ids of its shard in memory
         self._shards: dict[int, Shard] = {}
         self._note = ""
         self._problem = ""
@@ -210,7 +211,8 @@ class BatchEngine:
             path = self._work.folder.answers(shard.id, part)
             if file_id is not None and not path.exists():
                 await self._remote.download(file_id, path)
-        await self._work.do(self._read, shard)
+        async with self._readings:
+            await self._work.do(self._read, shard)
         if self._work.budget is not None:
             paid = await self._work.do(spent, self._ledger, self._work.record.model)
             self._work.budget.settle(shard, paid or 0.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mistral_nb.labelling.schemas import Column, Invalid, Schema
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-__all__ = ["ERROR", "Names", "Results", "merge", "result_columns"]
+__all__ = ["ERROR", "Cut", "Names", "Results", "merge", "result_columns"]
 
 REPLY = Column("reply", (), "string")
 """The column of a run without a schema."""
@@ -120,6 +121,28 @@ def result_columns(
     for name, column in zip([*names.names, names.error], kinds, strict=True):
         joined[name] = _joined(column, blocks.pop(0))  # its parts are free before the next
     return pd.DataFrame(joined, copy=False)
+
+
+class Cut:
+    """Gives out a run's results in blocks of any length.
+
+    Args:
+        results: Blocks as the ledger has them.
+    """
+
+    def __init__(self, results: Results) -> None:
+        self._rows = chain.from_iterable(results)
+
+    def take(self, rows: int) -> list[tuple[int, str | None, str | None]]:
+        """Return the next results.
+
+        Raises:
+            RunError: There are not so many.
+        """
+        block = list(islice(self._rows, rows))
+        if len(block) != rows:
+            raise RunError("The data set has more rows than the run: it is another data set.")
+        return block
 
 
 def _reader(schema: Schema | None) -> Callable[[str | None, str | None], tuple[Any, ...]]:

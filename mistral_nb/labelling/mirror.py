@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from itertools import chain
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -16,9 +15,9 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mistral_nb.errors import InputError, RunError, StoreError
+from mistral_nb.errors import InputError, StoreError
 from mistral_nb.labelling.folder import sync_folder
-from mistral_nb.labelling.merge import ERROR, result_columns
+from mistral_nb.labelling.merge import ERROR, Cut, result_columns
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from mistral_nb.labelling.ledger import Ledger
-    from mistral_nb.labelling.merge import Names, Results
+    from mistral_nb.labelling.merge import Names
     from mistral_nb.labelling.parts import Part
     from mistral_nb.labelling.schemas import Column, Schema
 
@@ -123,28 +122,6 @@ class Mirror:
         return counts
 
 
-class Cut:
-    """Gives out a run's results in blocks of any length.
-
-    Args:
-        results: Blocks as the ledger has them.
-    """
-
-    def __init__(self, results: Results) -> None:
-        self._rows = chain.from_iterable(results)
-
-    def take(self, rows: int) -> list[tuple[int, str | None, str | None]]:
-        """Return the next results.
-
-        Raises:
-            RunError: There are not so many.
-        """
-        block = [row for row, _ in zip(self._rows, range(rows), strict=False)]
-        if len(block) != rows:
-            raise RunError("The data set has more rows than the run: it is another data set.")
-        return block
-
-
 def _write(
     file: IO[bytes],
     part: Part,
@@ -190,6 +167,8 @@ def _is_full(group: list[pa.RecordBatch]) -> bool:
 def _type(column: Column) -> pa.DataType:
     if column.kind == "category":
         return pa.dictionary(pa.int32(), _categories(column).type)
+    if column.kind == "vector":
+        return pa.list_(pa.from_numpy_dtype(column.categories[0]))
     return _TYPES[column.kind]
 
 
@@ -208,7 +187,7 @@ def _array(cells: pd.Series[Any], column: Column) -> pa.Array:
     if column.kind == "object":
         texts = [None if cell is None else orjson.dumps(cell).decode() for cell in cells]
         return pa.array(texts, pa.string())
-    return pa.array(cells, _TYPES[column.kind], from_pandas=True)
+    return pa.array(cells, _type(column), from_pandas=True)
 
 
 def _mark(part: Part, ledger: Ledger | None, schema: Schema | None, names: Names) -> str:

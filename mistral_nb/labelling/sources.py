@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import orjson
 import pandas as pd
 
-from mistral_nb.errors import InputError
+from mistral_nb.errors import InputError, RunError
+from mistral_nb.labelling.cluster import DaskSource, is_dask
 from mistral_nb.labelling.files import FilesSource
 from mistral_nb.labelling.frames import keep_frame, load_frame, require_kept, same_frame
 from mistral_nb.labelling.merge import merge
@@ -139,7 +140,7 @@ def as_source(rows: Any) -> Source:
     """Take whatever holds rows as a source.
 
     Args:
-        rows: A pandas DataFrame, or files.
+        rows: A pandas DataFrame, files, or a Dask DataFrame.
 
     Returns:
         The source.
@@ -147,7 +148,9 @@ def as_source(rows: Any) -> Source:
     Raises:
         InputError: It holds no rows that can be labelled.
     """
-    return rows if isinstance(rows, FilesSource) else FrameSource(rows)
+    if isinstance(rows, FilesSource):
+        return rows
+    return DaskSource(rows) if is_dask(rows) else FrameSource(rows)
 
 
 def kept_source(folder: RunFolder, name: str, df: Any = None) -> Target:
@@ -166,7 +169,13 @@ def kept_source(folder: RunFolder, name: str, df: Any = None) -> Target:
         InputError: The table given is another one.
     """
     if folder.manifest.exists():
-        return FilesSource.kept(orjson.loads(folder.manifest.read_bytes()), name)
+        manifest = orjson.loads(folder.manifest.read_bytes())
+        if manifest["kind"] == "files":
+            return FilesSource.kept(manifest, name)
+        raise RunError(
+            f"The run {name!r} labels a Dask DataFrame, which no file can keep: call label with "
+            "it again, with the same arguments. Nothing is paid twice."
+        )
     if df is None:
         return KeptFrame(folder.input)
     if not same_frame(df, folder.input):
