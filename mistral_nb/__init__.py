@@ -81,7 +81,8 @@ def label(df: Any, prompt: Any, *, dry_run: Literal[True], **options: Any) -> Es
 def label(df: Any, prompt: Any, *, dry_run: Literal[False] = ..., **options: Any) -> Run: ...
 def label(df: Any, prompt: Any, **options: Any) -> Run | Estimate:
     """Label a table in the default session: see :meth:`mistral_nb.Session.label`."""
-    return _session().label(df, prompt, **options)
+    made: Run | Estimate = _session().label(df, prompt, **options)
+    return made
 
 
 def label_files(

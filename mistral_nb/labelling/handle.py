@@ -240,8 +240,10 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
             self._status = "running"
             try:
                 record = await self._send(folder, ledger, record, schema, options)
-            except CostLimitError:
-                raise  # it says itself how to go on
+            except CostLimitError:  # it says itself how to go on; nothing is under way
+                await self._recount(ledger)
+                self._tell([], "")
+                raise
             except MistralNbError as error:
                 await self._add_way_on(ledger, error)
                 raise

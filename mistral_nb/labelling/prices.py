@@ -6,6 +6,7 @@ price, and neither has a run with it.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 __all__ = ["BATCH_SHARE", "CACHED_SHARE", "PRICES_OF", "Price", "dollars", "price_of"]
@@ -94,9 +95,9 @@ def price_of(model: str, *, batch: bool) -> Price | None:
 
 
 def dollars(amount: float | None) -> str:
-    """Say an amount so that a small one does not read as nothing; unknown is never zero."""
+    """Say an amount with three figures that tell; what is not known is never zero."""
     if amount is None:
         return "unknown"
-    if amount and abs(amount) < 0.0001:  # noqa: PLR2004 - the last digit shown
-        return "less than $0.0001"
-    return f"${amount:,.4f}" if abs(amount) < 1 else f"${amount:,.2f}"
+    if not 0 < amount < 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.{max(4, 2 - math.floor(math.log10(amount)))}f}"

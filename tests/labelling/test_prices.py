@@ -45,6 +45,9 @@ def test_an_unknown_price_is_said_to_be_unknown() -> None:
     """No number stands for what is not known, and none reads as nothing that is not."""
     assert price_of("a-model-of-my-own", batch=True) is None
     assert dollars(None) == "unknown"
-    assert dollars(0) == "$0.0000"
-    assert dollars(0.00001) == "less than $0.0001"
-    assert (dollars(0.0123), dollars(12.345)) == ("$0.0123", "$12.35")
+    assert (dollars(0), dollars(12.344), dollars(1234)) == ("$0.00", "$12.34", "$1,234.00")
+    assert (dollars(0.5), dollars(0.0123), dollars(0.00001234)) == (
+        "$0.5000",
+        "$0.0123",
+        "$0.0000123",
+    )
