@@ -92,12 +92,38 @@ class BullWork:
                 await self._shift.rest(LOOK_EVERY)
         finally:
             self._engine.on_cancel.remove(self._cancelled)
-            await worker.close()
-            with contextlib.suppress(Exception, asyncio.CancelledError):
-                await asyncio.wait_for(running, 1.0)
-            if self._telling:
-                await asyncio.wait(self._telling)
+            await self._end(worker, running)
             await self._client.aclose()
+
+    async def _end(self, worker: Any, running: asyncio.Task[None]) -> None:
+        """Wait for the jobs in hand; hand back those that were fetched too late to begin.
+
+        BullMQ's own end leaves such a job in nobody's hands until its lock has run out, and
+        stops renewing the locks of those under way.
+        """
+        worker.closing = True
+        if worker.waiting:
+            worker.waiting.cancel()
+        renewing = asyncio.create_task(self._renew(worker))
+        with contextlib.suppress(Exception):
+            await running
+        fetched = worker.processing
+        if fetched:
+            await asyncio.wait(fetched)
+        for task in fetched:
+            job = None if task.cancelled() or task.exception() else task.result()
+            if job is not None and not job.finishedOn:
+                with contextlib.suppress(Exception):  # its lock will run out
+                    await job.moveToDelayed(round(time.time() * 1000), job.token)
+        if self._telling:
+            await asyncio.wait(self._telling)
+        renewing.cancel()
+        await worker.close()
+
+    async def _renew(self, worker: Any) -> None:
+        while True:
+            await asyncio.sleep(self._engine.lease / 3)
+            await worker.extendLocks()
 
     def _options(self) -> dict[str, Any]:
         lease = round(self._engine.lease * 1000)
