@@ -172,7 +172,7 @@ def chat_answer(body: dict[str, Any], status: int | None = 200) -> Answer:
     text = _text(message.get("content")) if isinstance(message, dict) else None
     finish = choice.get("finish_reason")
     finish = finish if isinstance(finish, str) else None
-    answer = used(body, text, status)._replace(finish=finish)
+    answer = used(body, text, status, finish)
     if text is None:
         return failed(answer, "the reply holds no text")
     if finish in {"length", "model_length"}:
@@ -182,25 +182,25 @@ def chat_answer(body: dict[str, Any], status: int | None = 200) -> Answer:
     return answer
 
 
-def used(body: dict[str, Any], text: str | None, status: int | None) -> Answer:
+def used(
+    body: dict[str, Any], text: str | None, status: int | None, finish: str | None = None
+) -> Answer:
     """Return an answer with the tokens that a reply says it used.
 
     Args:
         body: Response body, parsed.
         text: The answer's text.
         status: HTTP status.
+        finish: Finish reason.
     """
     usage = body.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     details = usage.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Answer(
-        text,
-        status=status,
-        prompt_tokens=_count(usage.get("prompt_tokens")),
-        completion_tokens=_count(usage.get("completion_tokens")),
-        cached_tokens=_count(cached if cached is not None else usage.get("num_cached_tokens")),
-    )
+    cached = usage.get("num_cached_tokens") if cached is None else cached
+    prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    tokens = _count(prompt), _count(completion), _count(cached)
+    return Answer(text, None, False, status, finish, *tokens)  # by place: this is every row's path
 
 
 def failed(answer: Answer, reason: str, *, again: bool = True) -> Answer:
