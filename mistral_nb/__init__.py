@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb import errors
+    from mistral_nb import errors, jobs
     from mistral_nb.event_source import sse
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import Estimate, ListRun, Run
@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "EventBus",
+    "Queue",
     "Reply",
     "Run",
     "Session",
@@ -44,6 +45,7 @@ __all__ = [
     "connect",
     "errors",
     "forget",
+    "jobs",
     "label",
     "label_files",
     "process_batch",
@@ -102,6 +104,11 @@ def review(run: Run, column: str | None = None, **options: Any) -> Review:
     return _session().review(run, column, **options)
 
 
+def Queue(url: str | None = None, name: str = "jobs", **options: Any) -> jobs.Queue:  # noqa: N802 - reads as what it gives
+    """Open a queue of background jobs: see :meth:`mistral_nb.Session.queue`."""
+    return _session().queue(url, name, **options)
+
+
 def resume(name: str, df: pd.DataFrame | None = None, **options: Any) -> Run:
     """Go on with a labelling run: see :meth:`mistral_nb.Session.resume`."""
     return _session().resume(name, df, **options)
@@ -131,8 +138,8 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("mistral_nb.errors")
+    if name in {"errors", "jobs"}:
+        return import_module(f"mistral_nb.{name}")
     if name in _HOMES:
         return getattr(import_module(f"mistral_nb.{_HOMES[name]}"), name)
     raise AttributeError(f"module 'mistral_nb' has no attribute {name!r}")

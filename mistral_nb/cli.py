@@ -85,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
     sub.add_argument("--home", type=Path, help="folder that keeps its files and jobs")
     sub.add_argument("--faults", type=_faults, metavar="JSON", help='e.g. {"error_rate": 0.1}')
+    _add_worker_options(add("worker", _worker, "carry out the jobs of a queue until it is stopped"))
     add("lab", _lab, "open the lessons in JupyterLab, which gets all further options")
     return parser
 
@@ -108,6 +109,24 @@ def _add_label_options(sub: argparse.ArgumentParser) -> None:
     _add_out(sub)
 
 
+def _add_worker_options(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--queue", metavar="URL", help="redis://... or sqlite:///...; else the home's")
+    sub.add_argument("--name", default="jobs", help="name of the queue; default jobs")
+    sub.add_argument("--concurrency", type=int, default=5, metavar="N", help="jobs at once")
+    sub.add_argument("--limit", type=_limit, metavar="N/TIME", help="starts in a time, e.g. 10/1s")
+    sub.add_argument("--handlers", metavar="MODULE", help="Python module with handlers of yours")
+    sub.add_argument(
+        "--lease", type=float, default=30.0, help="seconds until a silent worker is lost"
+    )
+    sub.add_argument("--grace", type=float, default=30.0, help="seconds to end jobs when stopped")
+    sub.add_argument(
+        "--on-uncertain",
+        choices=["ask", "retry"],
+        default="ask",
+        help="a paid call that was under way in a crash: list it (default), or make it again",
+    )
+
+
 def _add_out(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--out", required=True, type=Path, metavar="FILE", help=".csv, .jsonl or .parquet"
@@ -129,6 +148,16 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text} is no port: give 0 to {HIGHEST_PORT}")
     return int(text)
+
+
+def _limit(text: str) -> tuple[int, float]:
+    from mistral_nb.jobs.model import Limit
+
+    try:
+        limit = Limit.parse(text)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return limit.starts, limit.seconds
 
 
 def _faults(text: str) -> Any:
@@ -246,6 +275,13 @@ def _simulator(options: argparse.Namespace) -> int:
             f"Port {options.port} of {options.host} cannot be used: {error}."
         ) from error
     return DONE
+
+
+def _worker(options: argparse.Namespace) -> int:
+    from mistral_nb import connect
+    from mistral_nb.jobs.command import work
+
+    return work(connect(), options)
 
 
 def _lab(options: argparse.Namespace) -> int:

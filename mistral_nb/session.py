@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mistral_nb.jobs import Queue
     from mistral_nb.labelling import Estimate, ListRun, Run
     from mistral_nb.replies import Usage
     from mistral_nb.widgets.review import Review
@@ -40,6 +41,7 @@ class Session:
         self.connection = Connection(settings)
         self.events = EventBus(self.connection.portal)
         self._usage: dict[str, list[Usage]] = {}
+        self._queues: dict[tuple[Any, ...], Queue] = {}
 
     def __repr__(self) -> str:
         return repr(self.connection).replace("Connection", "Session", 1)
@@ -251,6 +253,26 @@ class Session:
         store = reviews_file(self.settings, run.name)
         table = run.result()
         return review(table, label=run.one_column(column), store=store, **options)
+
+    def queue(self, url: str | None = None, name: str = "jobs", **options: Any) -> Queue:
+        """Return a queue of background jobs; the same arguments give the same queue.
+
+        Args:
+            url: None for a file in the home folder, or ``"redis://host:6379/0"``.
+            name: Name of the queue.
+            **options: ``lease``: see :class:`mistral_nb.jobs.Queue`.
+
+        Returns:
+            The queue: ``queue.add(...)``, ``queue.work()``.
+        """
+        from mistral_nb.jobs import Queue
+
+        key = (url, name, *sorted(options.items()))
+        found = self._queues.get(key)
+        if found is None or found.closed:
+            found = Queue(url, name, connection=self.connection, bus=self.events, **options)
+            self._queues[key] = found
+        return found
 
     def usage(self) -> pd.DataFrame:
         """Return tokens streamed in this session, one row a model."""

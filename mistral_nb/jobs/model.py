@@ -147,6 +147,19 @@ class Limit:
     def __str__(self) -> str:
         return f"{self.starts}/{self.seconds:g}s"
 
+    @classmethod
+    def parse(cls, text: str) -> Limit:
+        """Read ``10/1s``, ``10/s`` or ``600/m``.
+
+        Raises:
+            InputError: It reads otherwise.
+        """
+        found = re.fullmatch(r"(\d+)/(\d+(?:\.\d+)?)?([smh])", text.strip())
+        if found is None:
+            raise InputError(f"A limit reads like 10/1s or 600/m, not {text!r}.")
+        starts, number, unit = found.groups()
+        return cls(int(starts), float(number or 1) * {"s": 1, "m": 60, "h": 3600}[unit])
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -193,6 +194,10 @@ class Queue:
 
         return Handle(self.portal, work)
 
+    def watch(self) -> Handle[None]:
+        """Hear on the bus of all that happens to jobs; adding one or waiting for one begins it."""
+        return Handle(self.portal, self.watched)
+
     # Working
 
     def handler(self, name: str) -> Callable[[Handler], Handler]:
@@ -222,6 +227,9 @@ class Queue:
     ) -> Worker:
         """Start to carry out jobs in the background: in a thread and a loop of their own.
 
+        A queue object has one worker: called again (a cell run twice), it ends the first one
+        in peace and starts another.
+
         Args:
             concurrency: Most jobs at once.
             limiter: (starts, seconds): at most so many starts in any such time, over all
@@ -250,9 +258,16 @@ class Queue:
                 on_uncertain,
             )
 
+        for earlier in self._workers:
+            threading.Thread(target=earlier.stop, daemon=True).start()
         worker = Worker(self.engine, runner, concurrency, limit, grace)
         self._workers = [each for each in self._workers if each.running] + [worker]
         return worker
+
+    @property
+    def closed(self) -> bool:
+        """True once it has let go of its file or connections."""
+        return self._closed
 
     def close(self) -> None:
         """Stop this queue's workers and let go of its file or connections."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import logging
 import random
 import threading
 import time
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GiveUp", "JobContext", "JobRunner", "RetryLater", "find_handler", "handler"]
 
+log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 3600.0
 JITTER = 0.25
 """Each wait is stretched or shortened by up to this share, so that crowds disperse."""
@@ -282,6 +284,13 @@ class JobRunner:
         Nothing leaves here as an exception, a cancellation least of all: what an engine
         built on tasks makes of that is its own death.
         """
+        outcome = await self._attempt(claim, paid)
+        if log.isEnabledFor(logging.INFO):
+            why = f": {outcome.error}" if outcome.error else ""
+            log.info("%s (%s) %s%s", claim.spec.id, claim.spec.name, outcome.status, why)
+        return outcome
+
+    async def _attempt(self, claim: Claim, paid: Paid) -> Outcome:
         function = self._find(claim.spec.name)
         if function is None:
             return Outcome("failed", error=f"No handler here is named {claim.spec.name!r}.")
