@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -114,7 +115,8 @@ class Mirror:
             unfinished.replace(target)
             sync_folder(target.parent)
         except OSError as error:
-            unfinished.unlink(missing_ok=True)
+            with suppress(OSError):
+                unfinished.unlink()
             raise StoreError(
                 f"{target} could not be written: {error.strerror or error}. Nothing is lost: "
                 "make room and call again; only what is missing is written."

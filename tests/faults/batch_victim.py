@@ -47,9 +47,8 @@ class Fate:
                 os.kill(os.getpid(), signal.SIGKILL)
 
 
-def main() -> None:
-    url, home, step, out = sys.argv[1:]
-    fate = Fate(int(step))
+def watch(fate: Fate) -> None:
+    """Make every commit to a ledger and every request to the server two steps each."""
     commit, send = ledger.transaction, httpx2.AsyncClient.send
 
     @contextmanager
@@ -67,6 +66,11 @@ def main() -> None:
 
     ledger.transaction = watched_commit
     httpx2.AsyncClient.send = watched_send
+
+
+def main() -> None:
+    url, home, step, out = sys.argv[1:]
+    watch(Fate(int(step)))
     session = connect("key", url, home=home)
     run = start_run(
         session.connection,
