@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from mistral_nb.errors import InputError
 from mistral_nb.labelling.media import MediumError, urls_of
 from mistral_nb.labelling.pairing import position_of
-from mistral_nb.labelling.prompts import Filled, Prompt, Unsent, compile_prompt
+from mistral_nb.labelling.prompts import (
+    Filled,
+    Prompt,
+    TemplatePrompt,
+    Unsent,
+    compile_prompt,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterator, Sequence
@@ -179,10 +185,18 @@ def compose(
         raise InputError(f"suffix= is for endpoint='fim', not for {endpoint.name!r}.")
     if prompt is None:
         raise InputError("prompt is missing: give a template such as 'Which topic? {text}'.")
-    made = compile_prompt(prompt, columns, may_be_constant=bool(media))
+    beside = bool(media) or (suffix is not None and _varies(suffix, columns))
+    made = compile_prompt(prompt, columns, may_be_constant=beside)
     if media:
         return _Illustrated(made, media)
-    return made if suffix is None else _Gap(made, compile_prompt(suffix, columns))
+    if suffix is None:
+        return made
+    return _Gap(made, compile_prompt(suffix, columns, may_be_constant=True))
+
+
+def _varies(prompt: Any, columns: Sequence[Hashable]) -> bool:
+    made = compile_prompt(prompt, columns, may_be_constant=True)
+    return not (isinstance(made, TemplatePrompt) and made.constant)
 
 
 def _to_read(prompt: Any, media: list[_Media]) -> Prompt:

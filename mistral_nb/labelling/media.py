@@ -69,7 +69,7 @@ def _flat(cell: Any) -> Iterator[Any]:
     if isinstance(cell, (list, tuple, np.ndarray)):
         for each in cell:
             yield from _flat(each)
-    elif not (cell is None or cell == "" or (pd.api.types.is_scalar(cell) and pd.isna(cell))):
+    elif not ((pd.api.types.is_scalar(cell) and pd.isna(cell)) or cell == ""):
         yield cell
 
 

@@ -91,6 +91,11 @@ class TemplatePrompt:
         """The template, as it is written to the ledger."""
         return self.template
 
+    @property
+    def constant(self) -> bool:
+        """Whether it names no column, so that all rows get the same text."""
+        return not self._places
+
     def fill(self, rows: pd.DataFrame, first: int) -> Iterator[str | Unsent]:
         """Yield one text a row.
 
@@ -104,7 +109,7 @@ class TemplatePrompt:
         Raises:
             InputError: A format such as `{price:.2f}` does not fit a cell; names the row.
         """
-        if not self._places:
+        if self.constant:
             yield from itertools.repeat(self._pattern % (), len(rows))
             return
         cells = [rows.iloc[:, place.position] for place in self._places]

@@ -204,8 +204,9 @@ def _classified(body: dict[str, Any], status: int | None) -> Answer:
 
 def _document(body: dict[str, Any], status: int | None) -> Answer:
     pages = body.get("pages")
-    texts = [page.get("markdown") for page in pages or () if isinstance(page, dict)]
-    if not isinstance(pages, list) or not all(isinstance(text, str) for text in texts):
+    found = pages if isinstance(pages, list) else [None]
+    texts = [page.get("markdown") if isinstance(page, dict) else None for page in found]
+    if not all(isinstance(text, str) for text in texts):
         return _told(body, status, None)
     values: dict[str, Any] = {"markdown": "\n\n".join(map(str, texts)), "pages": len(texts)}
     if isinstance(body.get("document_annotation"), str):

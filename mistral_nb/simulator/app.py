@@ -14,9 +14,10 @@ from starlette.routing import Route
 
 from mistral_nb.simulator import agents, conversations, files, jobs, tokens
 from mistral_nb.simulator.catalogue import all_models, find_model
-from mistral_nb.simulator.chat import complete
-from mistral_nb.simulator.embedding import embed
+from mistral_nb.simulator.chat import Completion, complete
+from mistral_nb.simulator.endpoints import PLAIN, answer_body
 from mistral_nb.simulator.faults import Faults
+from mistral_nb.simulator.fim import complete_fim
 from mistral_nb.simulator.gate import Gate
 from mistral_nb.simulator.replies import JsonReply
 from mistral_nb.simulator.streams import EventStream
@@ -32,18 +33,13 @@ __all__ = ["create_app"]
 
 NOT_SIMULATED = (
     "/v1/agents/completions",
-    "/v1/fim",
-    "/v1/moderations",
-    "/v1/chat/moderations",
-    "/v1/classifications",
-    "/v1/chat/classifications",
-    "/v1/ocr",
     "/v1/audio",
     "/v1/fine_tuning",
     "/v1/libraries",
 )
 LARGE_BODY = 64 * 1024
-MAX_BODY = 32 * 1024 * 1024
+MAX_BODY = 80 * 1024 * 1024
+"""Holds a document of 50 MB in base64."""
 
 
 def create_app(core: Core) -> Starlette:
@@ -58,7 +54,8 @@ def create_app(core: Core) -> Starlette:
     app = Starlette(
         routes=[
             Route("/v1/chat/completions", chat, methods=["POST"]),
-            Route("/v1/embeddings", embeddings, methods=["POST"]),
+            Route("/v1/fim/completions", fim, methods=["POST"]),
+            *(Route(path, plain, methods=["POST"]) for path in sorted(PLAIN)),
             Route("/v1/models", models),
             Route("/v1/models/{model_id}", model),
             Route("/v1/files", files.upload, methods=["POST"]),
@@ -102,14 +99,29 @@ async def chat(request: Request) -> Response:
             complete, raw, seed=core.seed, number=number, cache=core.prompts
         )
     core.state.pay("chat", raw)
-    core.state.count("tokens", done.usage["total_tokens"])
-    core.limiter.spend(done.usage["total_tokens"])
-    headers = core.limiter.headers(done.usage["total_tokens"])
     known = find_model(wanted.model)
+    retired = known.deprecation if known else None
+    return _completion(core, done, stream=wanted.stream, retired=retired)
+
+
+async def fim(request: Request) -> Response:
+    """``POST /v1/fim/completions``, plain or streamed as the body says."""
+    core: Core = request.app.state.core
+    raw = await _body(request)
+    number = core.number()
+    wanted, done = await asyncio.to_thread(complete_fim, raw, seed=core.seed, number=number)
+    core.state.pay("fim", raw)
+    return _completion(core, done, stream=wanted.stream)
+
+
+def _completion(
+    core: Core, done: Completion, *, stream: bool, retired: str | None = None
+) -> Response:
+    used = done.usage["total_tokens"]
+    headers = _billed(core, used)
     if core.faults.deprecation:
-        retired = known.deprecation if known else None
         headers["x-model-deprecation-timestamp"] = f"{retired or '2027-01-31'}T12:00:00Z"
-    if not wanted.stream:
+    if not stream:
         return JsonReply(done.body(), headers=headers)
     return EventStream(
         done.chunks(whole_calls=core.whole_calls),
@@ -120,16 +132,22 @@ async def chat(request: Request) -> Response:
     )
 
 
-async def embeddings(request: Request) -> Response:
-    """``POST /v1/embeddings``."""
+async def plain(request: Request) -> Response:
+    """``POST`` to an endpoint that never streams: embeddings, moderations, OCR and the like."""
     core: Core = request.app.state.core
     raw = await _body(request)
     number = core.number()
-    body = await asyncio.to_thread(embed, raw, seed=core.seed, number=number)
-    core.state.pay("embeddings", raw)
-    core.state.count("tokens", body["usage"]["total_tokens"])
-    core.limiter.spend(body["usage"]["total_tokens"])
-    return JsonReply(body, headers=core.limiter.headers(body["usage"]["total_tokens"]))
+    path = request.url.path
+    body, used = await asyncio.to_thread(answer_body, path, raw, number=number, state=core.state)
+    core.state.pay(path.removeprefix("/v1/"), raw)
+    return JsonReply(body, headers=_billed(core, used))
+
+
+def _billed(core: Core, used: int) -> dict[str, str]:
+    """Count tokens as used; return the headers that tell of the rate limits."""
+    core.state.count("tokens", used)
+    core.limiter.spend(used)
+    return core.limiter.headers(used)
 
 
 async def models(_: Request) -> Response:
@@ -175,7 +193,7 @@ async def _body(request: Request) -> bytes:
     async for data in request.stream():
         size += len(data)
         if size > MAX_BODY:
-            raise ApiProblem.of(413, "The request is larger than 32 MB", "payload_too_large")
+            raise ApiProblem.of(413, "The request is larger than 80 MB", "payload_too_large")
         parts.append(data)
     return b"".join(parts)
 
