@@ -98,6 +98,7 @@ def _advice(text: str) -> str:
     for sign, advice in (
         ("locked", "Another process is writing to it: wait for it, or stop it."),
         ("full", "The disk is full: free some space and run the same call again."),
+        ("disk I/O", "The disk is full or failing: free some space and run the same call again."),
         ("readonly", "It cannot be written: check its rights or set MISTRAL_NB_HOME."),
         ("unable to open", "Check the folder's rights or set MISTRAL_NB_HOME."),
         ("not a database", "The file is damaged or not ours: move it away."),

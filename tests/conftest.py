@@ -19,6 +19,15 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Recorded replies, the API's own description and real data, beside the checkout."""
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `make faults` ask for its own sizes."""
+    parser.addoption(
+        "--full-faults",
+        action="store_true",
+        help="tests/faults with 10 kills of 5,000 rows, and minutes of patience",
+    )
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Point the toolkit at a fresh folder, with nobody's key in the environment."""

@@ -41,6 +41,9 @@ CANCEL_GRACE = 30.0
 """Seconds that requests under way get when the run is cancelled: they are paid for."""
 READ_AT_ONCE = 200
 CANCELLED = Answer(error="cancelled before it was answered")
+_unsaved: dict[str, list[Outcome]] = {}
+"""By run: answers that are paid for and could not be written down. The run's next handle in
+this process writes them; in another process they count as uncertain."""
 
 
 class OnlineEngine:
@@ -69,6 +72,9 @@ class OnlineEngine:
         """
         work, options = self._work, self._work.options
         retries = options.retries or 0
+        if unsaved := _unsaved.get(work.record.uid):
+            await work.do(self._write, (), unsaved)
+            del _unsaved[work.record.uid]
         again = await work.do(self._flights.land)
         if again:
             await work.recount()
@@ -106,6 +112,8 @@ class OnlineEngine:
             elif self._used_up:
                 await self._require_all()
         finally:
+            if self._sender.unsaved:
+                _unsaved[self._work.record.uid] = list(self._sender.unsaved)
             with anyio.CancelScope(shield=True):
                 await self._work.recount()
 

@@ -1,12 +1,10 @@
 """Laws of crashes: a batch run killed at any step is finished by the same call, paid once.
 
-The victim kills itself (SIGKILL) before or after a commit or a request. `make test` tries a
-few steps; MISTRAL_NB_KILLS sets how many.
+The victim kills itself (SIGKILL) before or after a commit or a request.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -14,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-import pytest
 
 from mistral_nb.client import Connection
 from mistral_nb.events import EventBus
@@ -26,9 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mistral_nb.simulator import Simulator
+    from tests.faults.conftest import Size
 
 VICTIM = Path(__file__).with_name("batch_victim.py")
-KILLS = int(os.environ.get("MISTRAL_NB_KILLS", "6"))
 LAST_STEP = 80
 """About as many steps as the victim takes."""
 
@@ -57,14 +54,13 @@ def resumed(simulator: Simulator, home: Path) -> pd.DataFrame:
     return resume(connection, EventBus(connection.portal), "victim").result(60)
 
 
-@pytest.mark.parametrize("number", range(KILLS))
 def test_a_kill_at_any_step_is_healed(
-    make_simulator: Callable[..., Simulator], tmp_path: Path, number: int
+    make_simulator: Callable[..., Simulator], tmp_path: Path, kill: int, size: Size
 ) -> None:
     """Killed at one step, the run is finished with every row in place and paid once."""
     simulator = make_simulator(batch_rate=400)
-    first = 1 + LAST_STEP * number // KILLS
-    step = random.Random(number).randrange(first, max(first + 1, LAST_STEP * (number + 1) // KILLS))
+    share = LAST_STEP // (2 * size.kills)
+    step = random.Random(kill).randrange(1 + share * kill, 1 + share * (kill + 1))
     home, out = tmp_path / "h", tmp_path / "out.parquet"
     if lives(simulator, home, step, out):
         df = pd.read_parquet(out)
@@ -77,25 +73,13 @@ def test_a_kill_at_any_step_is_healed(
     assert_whole_and_paid_once(df, simulator)
 
 
-def test_many_kills_are_healed(make_simulator: Callable[..., Simulator], tmp_path: Path) -> None:
+def test_many_kills_are_healed(
+    make_simulator: Callable[..., Simulator], tmp_path: Path, size: Size
+) -> None:
     """Killed again and again while it goes on, the run still ends whole and paid once."""
     simulator = make_simulator(batch_rate=150)
     dice = random.Random(7)
     home, out = tmp_path / "h", tmp_path / "out.parquet"
-    for _ in range(max(3, KILLS // 2)):
+    for _ in range(size.kills):
         lives(simulator, home, dice.randrange(4, 30), out)
-    assert_whole_and_paid_once(resumed(simulator, home), simulator)
-
-
-def test_a_second_process_is_told(make_simulator: Callable[..., Simulator], tmp_path: Path) -> None:
-    """While one process follows a run, another that takes it up is told who does."""
-    simulator = make_simulator(batch_rate=20)
-    home, out = tmp_path / "h", tmp_path / "out.parquet"
-    command = [sys.executable, str(VICTIM), simulator.url, str(home), "0", str(out)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE) as first:
-        while "running" not in list_runs(resolve(home=home))["status"].tolist():
-            assert first.poll() is None, first.stderr.read().decode()
-        with pytest.raises(Exception, match=f"Another process already follows.*{first.pid}"):
-            resumed(simulator, home)
-        first.kill()
     assert_whole_and_paid_once(resumed(simulator, home), simulator)

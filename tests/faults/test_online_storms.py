@@ -1,12 +1,7 @@
-"""Laws of bad weather online: every row ends, pauses are kept, kills repeat only what flew.
-
-`make test` sends a few hundred rows; MISTRAL_NB_STORM sets how many, MISTRAL_NB_KILLS how
-often the victim is killed.
-"""
+"""Laws of bad weather online: every row ends, pauses are kept, kills repeat only what flew."""
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -28,9 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_nb.simulator import Simulator
+    from tests.faults.conftest import Size
 
-ROWS = int(os.environ.get("MISTRAL_NB_STORM", "400"))
-KILLS = int(os.environ.get("MISTRAL_NB_KILLS", "4"))
 CAP = 6
 ON_THE_WIRE = 0.25
 """Seconds in which requests may still arrive that crossed an answer on their way."""
@@ -73,15 +67,15 @@ def assert_whole(ledger: Ledger, recorder: Recorder, rows: int) -> None:
             assert outcome.attempts == CAP
 
 
-def test_a_storm_of_every_kind(recorder: Recorder, linked: Connection) -> None:
+def test_a_storm_of_every_kind(recorder: Recorder, linked: Connection, size: Size) -> None:
     """30 % failing by 429, 500, cut and garbage: all rows end, no pause is violated."""
     troubles = [refusal(429), refusal(500), Say(cut="at once"), Say(cut="body"),
                 Say(body=b"<html>"), Say(raw=b"\x00garbage\r\n\r\n"), refusal(503)]  # fmt: skip
     recorder.script = rare_pauses(storm(0.3, troubles))
     ledger = Ledger()
-    summary = send(linked, ledger, ROWS, concurrency=32, attempts=CAP)
-    assert_whole(ledger, recorder, ROWS)
-    assert summary.failed <= ROWS // 50
+    summary = send(linked, ledger, size.rows, concurrency=32, attempts=CAP)
+    assert_whole(ledger, recorder, size.rows)
+    assert summary.failed <= size.rows // 50
     assert summary.sent == len(recorder.arrivals)
     pauses = [at for at, said in recorder.answered if "retry-after" in said.headers]
     assert pauses
@@ -97,14 +91,14 @@ def rare_pauses(script: Callable[[int, Arrival], Say]) -> Callable[[int, Arrival
     )
 
 
-def test_every_second_request_refused(recorder: Recorder, linked: Connection) -> None:
+def test_every_second_request_refused(recorder: Recorder, linked: Connection, size: Size) -> None:
     """50 % bare 429s: it goes on with many at once, and ends."""
     recorder.script = storm(0.5, [refusal(429)])
     ledger = Ledger()
     engine = sender(linked, ledger, concurrency=32, attempts=CAP)
-    summary = linked.portal.call(engine.send, requests(ROWS))
-    assert_whole(ledger, recorder, ROWS)
-    assert summary.done > 0.9 * ROWS
+    summary = linked.portal.call(engine.send, requests(size.rows))
+    assert_whole(ledger, recorder, size.rows)
+    assert summary.done > 0.9 * size.rows
     assert engine.pace().limit >= 32 // 8
 
 
@@ -113,12 +107,14 @@ def test_every_second_request_refused(recorder: Recorder, linked: Connection) ->
     pytest.param(refusal(429), id="429"),
     pytest.param(Say(cut="at once"), id="hang-up"),
 ])  # fmt: skip
-def test_an_outage_fails_no_row(recorder: Recorder, linked: Connection, trouble: Say) -> None:
+def test_an_outage_fails_no_row(
+    recorder: Recorder, linked: Connection, trouble: Say, size: Size
+) -> None:
     """While everything fails, the breaker rests: no row uses up its attempts."""
     began: list[float] = []
 
     def script(number: int, arrival: Arrival) -> Say:
-        if number == ROWS // 4:
+        if number == size.rows // 4:
             began.append(arrival.at)
         if began and arrival.at < began[0] + 2:
             return trouble
@@ -126,14 +122,14 @@ def test_an_outage_fails_no_row(recorder: Recorder, linked: Connection, trouble:
 
     recorder.script = script
     ledger = Ledger()
-    summary = send(linked, ledger, ROWS, concurrency=16, attempts=CAP, backoff=0.5)
-    assert summary.done == ROWS
-    assert_whole(ledger, recorder, ROWS)
+    summary = send(linked, ledger, size.rows, concurrency=16, attempts=CAP, backoff=0.5)
+    assert summary.done == size.rows
+    assert_whole(ledger, recorder, size.rows)
 
 
-def test_the_simulator_in_bad_weather(make_simulator: Callable[..., Simulator]) -> None:
+def test_the_simulator_in_bad_weather(make_simulator: Callable[..., Simulator], size: Size) -> None:
     """Errors, limits and replies that get lost: every row ends, and is paid at most as told."""
-    rows = min(ROWS, 1000)
+    rows = size.rows
     faults = Faults(
         error_rate=0.1, error_status=502, rate_limit_rate=0.1, lost_reply_rate=0.1, seed=2
     )
@@ -147,16 +143,18 @@ def test_the_simulator_in_bad_weather(make_simulator: Callable[..., Simulator]) 
     assert summary.done <= simulator.stats()["chat_requests"] <= summary.sent
 
 
-def test_kills_repeat_only_what_was_under_way(recorder: Recorder, tmp_path: Path) -> None:
+def test_kills_repeat_only_what_was_under_way(
+    recorder: Recorder, tmp_path: Path, size: Size
+) -> None:
     """After any number of SIGKILLs every row is answered; each kill repeats at most what flew."""
     concurrency, ledger = 8, tmp_path / "ledger"
     command = [sys.executable, "-m", "tests.faults.online_victim"]
-    command += [recorder.url, str(ledger), str(ROWS), str(concurrency)]
+    command += [recorder.url, str(ledger), str(size.rows), str(concurrency)]
     dice = random.Random(5)
     kills = 0
-    for kill in range(KILLS):
+    for kill in range(size.kills):
         victim = subprocess.Popen(command)
-        target = dice.randint(1, 2 * ROWS // KILLS) + len(recorder.arrivals)
+        target = dice.randint(1, 2 * size.rows // size.kills) + len(recorder.arrivals)
         while victim.poll() is None and len(recorder.arrivals) < target:
             time.sleep(0.001)
         if victim.poll() is None:
@@ -164,7 +162,7 @@ def test_kills_repeat_only_what_was_under_way(recorder: Recorder, tmp_path: Path
             kills += 1
             assert len(begun(ledger) - done(ledger)) <= concurrency * (kill + 1)
         victim.wait()
-    subprocess.run(command, check=True, timeout=100)
-    assert done(ledger) == {f"r{number}" for number in range(ROWS)}
-    assert len(recorder.arrivals) - ROWS <= kills * concurrency
+    subprocess.run(command, check=True, timeout=size.patience)
+    assert done(ledger) == {f"r{number}" for number in range(size.rows)}
+    assert len(recorder.arrivals) - size.rows <= kills * concurrency
     assert kills

@@ -1,0 +1,123 @@
+"""Law of crashes: kill workers at any moment; no job is lost, stuck, failed or paid for twice.
+
+`make test` runs this with a few jobs; MISTRAL_NB_JOBS sets how many, MISTRAL_NB_KILLS how often a
+worker is killed, MISTRAL_NB_SEEDS with how many seeds.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_nb.simulator import Faults
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from mistral_nb.jobs import Queue
+    from mistral_nb.simulator import Simulator
+
+JOBS = int(os.environ.get("MISTRAL_NB_JOBS", "60"))
+KILLS = int(os.environ.get("MISTRAL_NB_KILLS", "3"))
+SEEDS = range(int(os.environ.get("MISTRAL_NB_SEEDS", "1")))
+WORKERS = 2
+CONCURRENCY = 5
+LEASE = 1.5
+
+
+@pytest.fixture
+def start(url: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start workers in processes of their own; what still runs at the end is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(queue: Queue, server: str = "http://127.0.0.1:9") -> subprocess.Popen[str]:
+        words = [url, queue.name, server, str(tmp_path / "home"), str(LEASE)]
+        command = [sys.executable, "-m", "tests.faults.job_victim", *words]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def ended(queue: Queue) -> int:
+    counts = queue.counts().result()
+    return sum(counts[status] for status in ("completed", "failed", "cancelled", "uncertain"))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", SEEDS)
+def test_killed_workers(
+    make_queue: Callable[..., Queue],
+    make_simulator: Callable[..., Simulator],
+    start: Callable[..., subprocess.Popen[str]],
+    seed: int,
+) -> None:
+    """Every job ends completed, or listed as uncertain; the server was paid once for each."""
+    dice = random.Random(seed)
+    simulator = make_simulator(faults=Faults(latency=0.02))
+    queue = make_queue(lease=LEASE)
+    jobs = [{"name": "complete", "data": {"prompt": f"Ticket {n}"}} for n in range(JOBS)]
+    queue.add_many(jobs).result()
+    workers = [start(queue, simulator.url) for _ in range(WORKERS)]
+    for kill in range(KILLS):
+        wanted = JOBS * (kill + dice.uniform(0.1, 0.9)) / (KILLS + 1)
+        wait_until(lambda wanted=wanted: simulator.stats()["chat_requests"] >= wanted)
+        number = dice.randrange(WORKERS)
+        workers[number].kill()
+        workers[number] = start(queue, simulator.url)
+    wait_until(lambda: ended(queue) == JOBS, 120 + JOBS / 5)
+    counts = queue.counts().result()
+    assert counts["completed"] + counts["uncertain"] == JOBS, counts
+    assert counts["uncertain"] <= KILLS * CONCURRENCY
+    stats = simulator.stats()
+    assert stats["chat_repeated"] == 0
+    assert JOBS - counts["uncertain"] <= stats["chat_requests"] <= JOBS
+    listed = queue.jobs("uncertain", limit=JOBS).result()
+    assert len(listed) == counts["uncertain"]
+    for doubt in listed:  # a person decides to pay again
+        assert queue.replay(doubt.id).result()
+    wait_until(lambda: queue.counts().result()["completed"] == JOBS)
+
+
+@pytest.mark.timeout(300)
+def test_poison(
+    make_queue: Callable[..., Queue], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
+) -> None:
+    """A job that kills its worker each time ends as failed, and holds up nobody else."""
+    queue = make_queue(lease=LEASE)
+    poison = queue.add("poison").result()
+    touched = tmp_path / "touched"
+    queue.add_many(
+        [{"name": "touch", "data": {"file": str(touched), "number": n}} for n in range(20)]
+    ).result()
+    worker = start(queue)
+    end = time.monotonic() + 240
+    while not poison.refresh().result().ended:
+        assert time.monotonic() < end
+        if worker.poll() is not None:
+            worker = start(queue)
+        time.sleep(0.05)
+    snapshot = poison.refresh().result()
+    assert snapshot.status == "failed"
+    assert "worker was lost 6 times" in str(snapshot.error)
+    wait_until(lambda: ended(queue) == 21)
+    assert set(touched.read_text().split()) == {str(n) for n in range(20)}
+    assert queue.counts().result()["completed"] == 20
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Wait for something that must come."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come"
+        time.sleep(0.01)
