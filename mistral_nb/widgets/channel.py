@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "front_end_may_show_widgets"]
 
 _STATIC = files("mistral_nb.widgets") / "static"
+_SHARING = frozenset({"review", "run_view"})
+"""Widgets that use shared.js; the stream view, sent with every reply, does without."""
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -87,6 +89,8 @@ def _widget_class(static: str) -> Any:
     # A long module is kept in several files: name.js, name_part.js.
     names = sorted(file.name for file in _STATIC.iterdir())
     modules = [_packed(name) for name in names if re.fullmatch(rf"{static}(_\w+)?\.js", name)]
+    if static in _SHARING:
+        modules.append(_packed("shared.js"))
     parts = {"_esm": "\n".join(modules), "_css": _packed(f"{static}.css")}
     parts["__module__"] = __name__
     return type(f"{static.title().replace('_', '')}Widget", (AnyWidget,), parts)

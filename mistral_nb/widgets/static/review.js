@@ -1,15 +1,8 @@
 // The review of labels: shows one row at a time and takes the keys. What the views share, and the
-// messages to and from the kernel, are in review_desk.js: both files are one module.
+// messages to and from the kernel, are in review_desk.js: with shared.js they are one module.
 // Everything is shown as text; nothing here parses HTML.
 
 const FEW = 9; // so many labels have a key each
-
-const make = (tag, className, text = "") => {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-};
 
 // A label may be broken where its words meet.
 const breakable = (label) => {
@@ -18,7 +11,6 @@ const breakable = (label) => {
   return node;
 };
 
-const number = (value) => value.toLocaleString("en-US");
 const fold = (text) => text.toLowerCase().replace(/[_\-.,:;/\s]+/g, " ").trim();
 
 // The labels to choose from, in the order in which they are offered.
@@ -57,7 +49,6 @@ class View {
     const root = (this.root = make("div", "mnb-review"));
     root.tabIndex = 0;
     root.setAttribute("role", "group");
-    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's shortcuts are not meant for us
 
     const top = make("div", "mnb-review-top");
     this.progress = make("span", "mnb-review-progress");
@@ -117,16 +108,9 @@ class View {
     el.append(root);
 
     const { signal } = this;
-    root.addEventListener("keydown", (event) => this.key(event), { signal });
+    keepKeys(root, signal, (event) => this.key(event));
     root.addEventListener("click", (event) => this.focusAfter(event), { signal });
     this.filter.addEventListener("input", () => this.choose(), { signal });
-    // Ctrl+S saves the notebook also from here: for this key the shortcuts are let through.
-    const letThrough = (event) => {
-      if (!isSave(event) || !root.contains(event.target)) return;
-      delete root.dataset.lmSuppressShortcuts;
-      setTimeout(() => (root.dataset.lmSuppressShortcuts = "true"));
-    };
-    window.addEventListener("keydown", letThrough, { signal, capture: true });
   }
 
   button(label, key, action) {
@@ -206,8 +190,6 @@ class View {
   // Keys
 
   key(event) {
-    if (isSave(event)) return;
-    event.stopPropagation(); // nor are the shortcuts of other notebooks
     if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
     if (this.handle(event)) event.preventDefault();
   }
@@ -416,9 +398,6 @@ class View {
     }
   }
 }
-
-const isSave = (event) =>
-  (event.ctrlKey || event.metaKey) && !event.altKey && event.key.toLowerCase() === "s";
 
 // One call for each model: the desk outlives the views.
 export default () => {

@@ -1,6 +1,6 @@
 // The view of a labelling run: how far it is, what it costs, what failed, and its controls.
-// What the views of a page share, and the frames from the kernel, are in run_view_desk.js: both
-// files are one module. Everything is shown as text; nothing here parses HTML.
+// What the views of a page share, and the frames from the kernel, are in run_view_desk.js: with
+// shared.js they are one module. Everything is shown as text; nothing here parses HTML.
 
 const KINDS = [
   ["answered", "Answered"],
@@ -28,18 +28,10 @@ const JOB = {
   done: "ended",
 };
 
-const make = (tag, className, text = "") => {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-};
-
 const setText = (node, value) => {
   if (node.textContent !== value) node.textContent = value;
 };
 
-const number = (value) => value.toLocaleString("en-US");
 const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 const money = (dollars) => {
@@ -85,7 +77,6 @@ class View {
   build(el) {
     const root = (this.root = make("div", "mnb-run"));
     root.setAttribute("role", "group");
-    root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's shortcuts are not meant for us
     const top = make("div", "mnb-run-top");
     this.name = make("bdi", "mnb-run-name");
     this.status = make("span", "mnb-run-status");
@@ -145,12 +136,7 @@ class View {
     root.append(this.failures, this.jobs, this.buttons, this.question, this.spoken);
     el.append(root);
 
-    const key = (event) => {
-      if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "s") return;
-      event.stopPropagation(); // nor are the shortcuts of other notebooks
-      if (event.key === "Escape" && this.asking) this.ask(false);
-    };
-    root.addEventListener("keydown", key, { signal: this.signal });
+    keepKeys(root, this.signal, ({ key }) => key === "Escape" && this.ask(false));
   }
 
   button(label, action) {
