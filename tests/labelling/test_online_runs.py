@@ -55,19 +55,24 @@ def soon(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_both_modes_give_the_same_table(label: Callable[..., Run], simulator: Simulator) -> None:
-    """Real rows labelled online and in a batch: the same table, and a batch sends no chats."""
-    df = pd.read_csv(SHARED / "data" / "banking77-test.csv").head(300)
+def test_every_mode_gives_the_same_table(label: Callable[..., Run], simulator: Simulator) -> None:
+    """Real rows labelled in each mode: the same table, and only batches are jobs."""
+    df = pd.read_csv(SHARED / "data" / "banking77-test.csv")
     df.loc[7, "text"] = df.loc[3, "text"]
-    labels = sorted(set(df["category"]))
-    ways = {"reuse": False, "labels": labels}
+    ways = {"reuse": False, "labels": sorted(set(df["category"]))}
     online = label(df, mode="online", concurrency=16, name="online", **ways)
-    first = online.result(60)
+    first = online.result(100)
+    assert first["label"].notna().all()
     assert simulator.stats()["jobs_created"] == 0
     batch = label(df, mode="batch", name="batch", **ways)
     pd.testing.assert_frame_equal(first, batch.result(60))
-    assert first["label"].notna().all()
-    assert online.counts == {**batch.counts, "done": 300}
+    assert simulator.stats()["jobs_created"] == 1
+    auto = label(df, mode="auto", name="auto", **ways)
+    pd.testing.assert_frame_equal(first, auto.result(60))
+    few = label(df.head(50), mode="auto", name="few", **ways)
+    pd.testing.assert_frame_equal(first.head(50), few.result(60))
+    assert simulator.stats()["jobs_created"] == 2  # auto takes few rows online, many to a batch
+    assert online.counts == {**batch.counts, "done": len(df)}
     assert online.usage == batch.usage
     assert online.cost == pytest.approx(2 * batch.cost)
     price, used = price_of("mistral-small-latest", batch=False), online.usage
