@@ -317,6 +317,7 @@ class Session:
         return table.drop_duplicates("model").set_index("model")
 
     def _shown(self, run: Run, show: bool | None) -> Run:
+        run.present = partial(self._shown, show=show)
         if show is not False:
             from mistral_nb.widgets import run_view
 

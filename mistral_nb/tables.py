@@ -1,4 +1,4 @@
-"""Tables in files, for the command line: csv, parquet and jsonl, known by their suffix."""
+"""Tables in files: csv, parquet and jsonl, known by their suffix."""
 
 from __future__ import annotations
 

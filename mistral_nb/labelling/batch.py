@@ -23,24 +23,28 @@ from mistral_nb.labelling.answers import Audit, error_text
 from mistral_nb.labelling.budget import UNSENT
 from mistral_nb.labelling.ledger import Finding
 from mistral_nb.labelling.remote import ENDED, Remote
-from mistral_nb.labelling.requests import ShardWriter
+from mistral_nb.labelling.requests import rewrite
 from mistral_nb.labelling.results import reader_at
 from mistral_nb.labelling.totals import spent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from mistralai.client.models import BatchJob
 
     from mistral_nb.labelling.ledger import Answer, Shard
     from mistral_nb.labelling.work import Work
 
-__all__ = ["BatchEngine"]
+__all__ = ["STILL", "BatchEngine", "still"]
 
 UPLOADS_AT_ONCE = 2
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
 PAUSE_SHARE = 0.1
 """Pauses between polls grow with the job's age: a tenth of it, within the two limits."""
+CANCEL_PATIENCE = 60.0
+"""Seconds that a job which is given up gets to end."""
+LEFT_BEHIND = "LEFT_BEHIND"
+"""Our own word for a job that did not end when it was cancelled."""
 STILL = 1800.0
 """Seconds without progress after which a job's age is mentioned."""
 
@@ -59,6 +63,7 @@ class BatchEngine:
         self._uploads = anyio.Semaphore(UPLOADS_AT_ONCE)
         self._readings = anyio.Semaphore(1)  # each has all ids of its shard in memory
         self._shards: dict[int, Shard] = {}
+        self._given_up: set[int] = set()
         self._note = ""
         self._problem = ""
 
@@ -167,7 +172,6 @@ class BatchEngine:
     async def _poll(self, shard: Shard) -> Shard:
         assert shard.job_id is not None
         asked = False
-        moved = time.time()
         while True:
             job = await self._remote.job(shard.job_id)
             if job.status in ENDED:
@@ -178,11 +182,10 @@ class BatchEngine:
                     job = await self._remote.cancel(shard.job_id)
             now = (job.status, job.completed_requests, job.failed_requests)
             if now != (shard.job_status, shard.completed, shard.failed):
-                moved = time.time()
                 shard = await self._update(
                     shard, job_status=now[0], completed=now[1], failed=now[2]
                 )
-            self._mention_age(shard, moved)
+            self._mention_age(shard)
             age = time.time() - (shard.submitted or time.time())
             pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, PAUSE_SHARE * age))
             if self._work.paused:
@@ -191,6 +194,43 @@ class BatchEngine:
                 if asked:
                     await anyio.sleep(LONGEST_PAUSE)
                 await self._work.wish()
+
+    # Giving up
+
+    async def give_up(self, shards: Iterable[Shard]) -> None:
+        """Cancel batch jobs and take what they answered; their other requests may go again.
+
+        A job that does not even end is left behind. Should it answer after all, that is billed
+        without being seen here: it is among the findings.
+
+        Args:
+            shards: Shards that were sent, perhaps.
+
+        Raises:
+            MistralNbError: The server refuses or is gone.
+        """
+        for shard in shards:
+            now = await self._create(shard) if shard.state == "creating" else shard
+            if now.state == "submitted":
+                now = await self._end_early(now)
+            self._given_up.add(now.id)
+            await self._collect(now)
+
+    async def _end_early(self, shard: Shard) -> Shard:
+        assert shard.job_id is not None
+        with suppress(ApiError):  # it may have ended meanwhile: the next look tells
+            await self._remote.cancel(shard.job_id)
+        with anyio.move_on_after(CANCEL_PATIENCE):
+            while True:
+                job = await self._remote.job(shard.job_id)
+                if job.status in ENDED:
+                    return await self._end(shard, job)
+                self._note = f"Batch job {shard.job_id} is being cancelled ({job.status})."
+                self._tell()
+                await anyio.sleep(FIRST_PAUSE)
+        return await self._update(shard, state="ended", job_status=LEFT_BEHIND)
+
+    # Ending
 
     async def _end(self, shard: Shard, job: BatchJob) -> Shard:
         reasons = "; ".join(error_text(each.message) for each in job.errors[:3])
@@ -231,6 +271,8 @@ class BatchEngine:
                 if path.exists():
                     yield from audit.read(path, part)
             reason, again = _unanswered(shard)
+            if shard.id in self._given_up:
+                reason, again = f"batch job {shard.job_id} was given up", True
             if audit.open:
                 audit.findings.append(_gap(shard, audit))
             yield from audit.missing(reason, again=again)
@@ -242,20 +284,7 @@ class BatchEngine:
         rows = self._ledger.to_repeat(self._work.options.retries or 0)
         if not rows:
             return False
-        shards = self._ledger.shards()
-        round_ = max(shard.round for shard in shards) + 1
-        writer = ShardWriter(
-            self._work.folder, self._work.options.limits, first=len(shards), round_=round_
-        )
-        moved = []
-        for old in sorted(set(rows.values())):
-            with self._work.folder.requests(old).open("rb") as file:
-                for line in file:
-                    name = line[14 : line.index(b'"', 14)]  # behind {"custom_id":"
-                    row = int(name[1 : name.index(b"-")])
-                    if rows.get(row) == old:
-                        moved.append((writer.write_line(row, name, line), row))
-        self._ledger.add_shards(writer.close(), moved)
+        rewrite(self._work.folder, self._ledger, self._work.options.limits, rows)
         self._note = f"{len(rows):,} failed requests are sent once more."
         return True
 
@@ -270,16 +299,25 @@ class BatchEngine:
             self._problem = problem
             self._tell()
 
-    def _mention_age(self, shard: Shard, moved: float) -> None:
-        still = time.time() - moved
-        if still >= STILL:
-            self._note = (
-                f"Batch job {shard.job_id} has been {shard.job_status} without progress "
-                f"for {still / 3600:.1f} h."
-            )
+    def _mention_age(self, shard: Shard) -> None:
+        if still(shard) < STILL:
+            return
+        note = (
+            f"Batch job {shard.job_id} (shard {shard.id}) has been {shard.job_status} without "
+            f"progress for {still(shard) / 3600:.1f} h. It may go on by itself; to not wait, "
+            f"run.resubmit({shard.id}) or run.move_to_online()."
+        )
+        if note != self._note:
+            self._note = note
+            self._tell()
 
     def _tell(self) -> None:
         self._work.report(list(self._shards.values()), self._problem or self._note)
+
+
+def still(shard: Shard) -> float:
+    """Return for how many seconds nothing was seen to happen in a shard."""
+    return time.time() - shard.changed
 
 
 def _unanswered(shard: Shard) -> tuple[str, bool]:
@@ -299,6 +337,8 @@ def _gap(shard: Shard, audit: Audit) -> Finding:
     count = len(audit.open)
     rows = ", ".join(map(str, sorted(audit.open)[:20])) + (", ..." if count > 20 else "")  # noqa: PLR2004
     detail = f"{count} of {shard.lines} requests have no answer ({shard.job_status}): rows {rows}"
+    if shard.job_status == LEFT_BEHIND:
+        detail += "; the job did not end when it was cancelled: what it answers is billed unseen"
     return Finding("missing", None, detail)
 
 

@@ -24,6 +24,7 @@ from mistral_nb.labelling.ledger import Ledger, RunRecord
 from mistral_nb.labelling.online_runs import OnlineEngine
 from mistral_nb.labelling.plan import Plan, check_server, restore, server_of
 from mistral_nb.labelling.remote import Remote
+from mistral_nb.labelling.sequels import Sequels
 from mistral_nb.labelling.sources import kept_source
 from mistral_nb.labelling.telling import GOING_ON, Told
 from mistral_nb.labelling.totals import summary
@@ -48,7 +49,7 @@ _following: dict[str, Run] = {}
 """The runs that this process follows, by folder; used on the portal's loop only."""
 
 
-class Run(Told, Judged, Handle[pd.DataFrame]):
+class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
     """One labelling of one table; ``await`` it or call ``.result()`` for the labelled table.
 
     Leaving it (an interrupt, a closed kernel, ``stop()``) only detaches: batch jobs go on at
@@ -61,6 +62,8 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         name: The run's name; None until its content is known.
         df: The table, for going on with a run whose table could not be kept.
         max_cost: A limit in US dollars in place of the run's own.
+        first: Awaited before anything is sent, in place of another handle that follows the
+            run; for a run that has ended, too.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         df: pd.DataFrame | None = None,
         *,
         max_cost: float | None = None,
+        first: Callable[[Work], Awaitable[None]] | None = None,
     ) -> None:
         self._connection = connection
         self._bus = bus
@@ -79,6 +83,7 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         self._name = name
         self._df = df
         self._max_cost = max_cost
+        self._first = first
         self._target: Target | None = plan.source if plan else None
         self._model = plan.recipe.model if plan else ""
         self._mode = plan.mode if plan else "batch"
@@ -180,6 +185,8 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
             return self._complete(empty, "The table has no rows; nothing was sent.")
         folder = await self._prepare()
         while (leader := _following.get(str(folder.path))) is not None:
+            if self._first is not None:
+                leader.stop()
             await self._wait_for(leader)
         _following[str(folder.path)] = self
         try:
@@ -236,7 +243,7 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
         await self._recount(ledger)
         self._tell([], note)
         self._start()
-        if record.status not in {"done", "cancelled"}:
+        if self._first is not None or record.status not in {"done", "cancelled"}:
             self._status = "running"
             try:
                 record = await self._send(folder, ledger, record, schema, options)
@@ -272,9 +279,14 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
             validate=schema.fault if schema else None,
             report=self._tell,
             recount=lambda: self._recount(ledger),
-            budget=await _thread(Budget.of, folder, ledger, schema, options.max_cost),
             paused=self._paused,
         )
+        if self._first is not None:
+            await self._first(work)
+            work.record = record = await _thread(ledger.run)
+            self._mode = record.mode
+            await self._recount(ledger)
+        work.budget = await _thread(Budget.of, folder, ledger, schema, options.max_cost)
         self._work = work
         if self._cancel_asked or record.status == "cancelling":
             self._cancel_now()
@@ -363,6 +375,11 @@ class Run(Told, Judged, Handle[pd.DataFrame]):
 
     def _remote(self, options: Options) -> Remote:
         return Remote(self._connection, options.patience, lambda text: self._tell([], text))
+
+    def _successor(self, first: Callable[[Work], Awaitable[None]]) -> Run:
+        """Return another handle that does something first."""
+        plan = replace(self._plan, fresh=False) if self._plan is not None else None
+        return Run(self._connection, self._bus, plan, self._name, self._df, first=first)
 
     def _folder(self) -> RunFolder:
         return RunFolder.of(self._connection.settings.home, self.name)

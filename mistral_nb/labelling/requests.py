@@ -17,10 +17,10 @@ import numpy as np
 from mistral_nb.errors import InputError, StoreError
 from mistral_nb.labelling.ledger import Shard
 from mistral_nb.labelling.prompts import Unsent
-from mistral_nb.labelling.recipe import DIGEST_SIZE, custom_id
+from mistral_nb.labelling.recipe import DIGEST_SIZE, custom_id, read_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     import pandas as pd
 
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from mistral_nb.labelling.prompts import Prompt
     from mistral_nb.labelling.recipe import Recipe
 
-__all__ = ["Limits", "Request", "ShardWriter", "content_digest", "make_requests", "write_requests"]
+__all__ = [
+    "Limits",
+    "Request",
+    "ShardWriter",
+    "content_digest",
+    "make_requests",
+    "rewrite",
+    "write_requests",
+]
 
 PIECE_ROWS = 5_000
 PIECE_BYTES = 16_000_000
@@ -214,6 +222,28 @@ class ShardWriter:
         sha = shard.hash.hexdigest()
         self.shards.append(Shard(shard.id, self._round, shard.lines, shard.bytes, sha))
         self._open = None
+
+
+def rewrite(folder: RunFolder, ledger: Ledger, limits: Limits, rows: Mapping[int, int]) -> None:
+    """Copy request lines to new shards, so that they are sent once more.
+
+    Args:
+        folder: The run's files.
+        ledger: The run's ledger.
+        limits: How large a shard may be.
+        rows: Row -> the shard that its request is in.
+    """
+    shards = ledger.shards()
+    round_ = max(shard.round for shard in shards) + 1
+    writer = ShardWriter(folder, limits, first=len(shards), round_=round_)
+    moved = []
+    for old in sorted(set(rows.values())):
+        with folder.requests(old).open("rb") as file:
+            for line in file:
+                row, name, _ = read_line(line)
+                if rows.get(row) == old:
+                    moved.append((writer.write_line(row, name, line), row))
+    ledger.add_shards(writer.close(), moved)
 
 
 def write_requests(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mistral_nb.labelling.requests import Request
     from mistral_nb.labelling.schemas import Schema
 
-__all__ = ["FrameSource", "Source", "Target", "as_source", "kept_source"]
+__all__ = ["FrameSource", "KeptFrame", "Source", "Target", "as_source", "kept_source"]
 
 
 class Target(Protocol):
