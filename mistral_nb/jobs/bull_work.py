@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mistral_nb.jobs.bull import marked, options_of, spec_of
-from mistral_nb.jobs.engine import MOST_STALLS
+from mistral_nb.jobs.engine import MOST_STALLS, SUSPECT
 from mistral_nb.jobs.model import Claim, Outcome, callback_for
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ __all__ = ["BullWork"]
 log = logging.getLogger(__name__)
 LOOK_EVERY = 1.0
 """Seconds between two looks for cancelled jobs, and at the worker itself."""
+SUSPECT_WAIT = 0.5
+"""Seconds before a worker is offered a second suspect again, while it has one in hand."""
 PAID_KEPT_FOR = 30 * 24 * 3600
 
 BEGIN = """
@@ -74,6 +76,7 @@ class BullWork:
         self._loop = asyncio.get_running_loop()
         self._telling: set[asyncio.Task[None]] = set()
         self._worker: Any = None
+        self._suspect: str | None = None
 
     async def go(self) -> None:
         """Have BullMQ's worker run, and look after it."""
@@ -147,10 +150,19 @@ class BullWork:
 
     async def _process(self, job: Any, token: str) -> Any:
         """Carry out one attempt, and tell BullMQ in its own way how it ended."""
-        if not await self._may_start():
-            return await self._hand_back(job, token)
-        claim = Claim(spec_of(job), job.attemptsMade + 1, token, job)
-        outcome = await self._run(claim, self)
+        suspect = job.stalledCounter >= SUSPECT
+        if suspect and self._suspect is not None:
+            return await self._hand_back(job, token, SUSPECT_WAIT)
+        if suspect:
+            self._suspect = job.id
+        try:
+            if not await self._may_start():
+                return await self._hand_back(job, token)
+            claim = Claim(spec_of(job), job.attemptsMade + 1, token, job)
+            outcome = await self._run(claim, self)
+        finally:
+            if suspect:
+                self._suspect = None
         self._shift.done += 1
         if outcome.status == "queued":
             return await self._hand_back(job, token)
@@ -181,10 +193,10 @@ class BullWork:
             await asyncio.sleep(int(wait) / 1000)
         return True
 
-    async def _hand_back(self, job: Any, token: str) -> None:
+    async def _hand_back(self, job: Any, token: str, wait: float = 0.0) -> None:
         from bullmq import DelayedError
 
-        await job.moveToDelayed(round(time.time() * 1000), token)
+        await job.moveToDelayed(round((time.time() + wait) * 1000), token)
         raise DelayedError
 
     async def _tell_callback(self, claim: Claim, outcome: Outcome) -> None:

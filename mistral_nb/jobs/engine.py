@@ -10,10 +10,12 @@ if TYPE_CHECKING:
 
     from mistral_nb.jobs.model import Claim, Limit, Note, Outcome, Snapshot, Spec, Status
 
-__all__ = ["MOST_STALLS", "Engine", "Paid", "Runner", "Shift", "poisoned"]
+__all__ = ["MOST_STALLS", "SUSPECT", "Engine", "Paid", "Runner", "Shift", "poisoned"]
 
 MOST_STALLS = 5
 """How often a job may lose its worker: once more, and it has failed."""
+SUSPECT = 2
+"""A job that lost its worker so often runs beside no other such job: one may be the killer."""
 
 
 def poisoned(times: int) -> str:

@@ -269,6 +269,11 @@ class Queue:
         """True once it has let go of its file or connections."""
         return self._closed
 
+    @property
+    def working(self) -> bool:
+        """True while a worker of this process carries out its jobs."""
+        return any(worker.running for worker in self._workers)
+
     def close(self) -> None:
         """Stop this queue's workers and let go of its file or connections."""
         for worker in self._workers:

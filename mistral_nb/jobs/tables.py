@@ -61,6 +61,7 @@ MIGRATIONS = [
         ended REAL
     );
     CREATE INDEX job_ready ON job(priority, seq) WHERE status = 'queued';
+    CREATE INDEX job_suspect ON job(priority, seq) WHERE status = 'queued' AND stalls >= 2;
     CREATE INDEX job_due ON job(due) WHERE status = 'delayed';
     CREATE INDEX job_leased ON job(lease) WHERE status = 'active';
     CREATE INDEX job_ended ON job(status, ended) WHERE ended IS NOT NULL;
@@ -149,8 +150,8 @@ def take(db: sqlite3.Connection, ask: Take) -> tuple[list[Claim], float | None]:
         rows = db.execute(
             "UPDATE job SET status = 'active', token = token + 1, lease = ?, worker = ?, "
             "started = ?, cancel = 0 WHERE seq IN (SELECT seq FROM job WHERE status = 'queued' "
-            "ORDER BY priority, seq LIMIT ?) RETURNING *",
-            (now + ask.lease, ask.worker, now, room),
+            "AND (stalls < 2 OR seq = ?) ORDER BY priority, seq LIMIT ?) RETURNING *",
+            (now + ask.lease, ask.worker, now, _suspect(db, ask.worker), room),
         ).fetchall()
         rows.sort(key=lambda row: (row["priority"], row["seq"]))
     if ask.limit is not None and rows:
@@ -160,6 +161,21 @@ def take(db: sqlite3.Connection, ask: Take) -> tuple[list[Claim], float | None]:
     if len(rows) < room or wait is None:
         wait = _next_time(db, now, wait)
     return claims, wait
+
+
+def _suspect(db: sqlite3.Connection, worker: str) -> int | None:
+    """Return the one job that a worker may take of those that lost their workers twice.
+
+    One at a time: else a job that kills its workers would take its neighbours along, until
+    they all have failed.
+    """
+    row = db.execute(  # stalls >= 2, not a parameter: only so is the small index used
+        "SELECT seq FROM job WHERE status = 'queued' AND stalls >= 2 AND NOT EXISTS "
+        "(SELECT 1 FROM job held WHERE held.status = 'active' AND held.worker = ? "
+        "AND held.stalls >= 2) ORDER BY priority, seq LIMIT 1",
+        (worker,),
+    ).fetchone()
+    return None if row is None else int(row[0])
 
 
 def _recover(db: sqlite3.Connection, now: float, most: int) -> None:

@@ -111,8 +111,8 @@ def test_poison(
     assert snapshot.status == "failed"
     assert "worker was lost 6 times" in str(snapshot.error)
     wait_until(lambda: ended(queue) == 21)
-    assert set(touched.read_text().split()) == {str(n) for n in range(20)}
     assert queue.counts().result()["completed"] == 20
+    assert set(touched.read_text().split()) == {str(n) for n in range(20)}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 120) -> None:
