@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb import errors, jobs
+    from mistral_nb import agents, errors, jobs
+    from mistral_nb.agents.conversation import Conversation
     from mistral_nb.event_source import sse
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import Estimate, ListRun, Run
@@ -41,8 +42,11 @@ __all__ = [
     "StreamHandle",
     "ToolCall",
     "Usage",
+    "agents",
     "allow_nested_run",
     "connect",
+    "conversation",
+    "conversations",
     "errors",
     "forget",
     "jobs",
@@ -109,6 +113,16 @@ def Queue(url: str | None = None, name: str = "jobs", **options: Any) -> jobs.Qu
     return _session().queue(url, name, **options)
 
 
+def conversation(model: str | None = None, **options: Any) -> Conversation:
+    """Begin a conversation, or take one up: see :meth:`mistral_nb.Session.conversation`."""
+    return _session().conversation(model, **options)
+
+
+def conversations() -> pd.DataFrame:
+    """Return all conversations: see :meth:`mistral_nb.Session.conversations`."""
+    return _session().conversations()
+
+
 def resume(name: str, df: pd.DataFrame | None = None, **options: Any) -> Run:
     """Go on with a labelling run: see :meth:`mistral_nb.Session.resume`."""
     return _session().resume(name, df, **options)
@@ -138,7 +152,7 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"errors", "jobs"}:
+    if name in {"agents", "errors", "jobs"}:
         return import_module(f"mistral_nb.{name}")
     if name in _HOMES:
         return getattr(import_module(f"mistral_nb.{_HOMES[name]}"), name)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mistral_nb.agents.conversation import Conversation
+    from mistral_nb.agents.opening import Conversations
+    from mistral_nb.agents.registry import Agents
     from mistral_nb.jobs import Queue
     from mistral_nb.labelling import Estimate, ListRun, Run
     from mistral_nb.replies import Usage
@@ -42,6 +45,8 @@ class Session:
         self.events = EventBus(self.connection.portal)
         self._usage: dict[str, list[Usage]] = {}
         self._queues: dict[tuple[Any, ...], Queue] = {}
+        self._conversations: Conversations | None = None
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return repr(self.connection).replace("Connection", "Session", 1)
@@ -273,6 +278,47 @@ class Session:
             found = Queue(url, name, connection=self.connection, bus=self.events, **options)
             self._queues[key] = found
         return found
+
+    def conversation(self, model: str | None = None, **options: Any) -> Conversation:
+        """Begin a conversation, or take one up by its name.
+
+        It is kept in the home folder, turn by turn. The same name gives the same
+        conversation, in another kernel as well: pass its tools again there.
+
+        Args:
+            model: Model to ask; else the session's. Or pass ``agent=``.
+            **options: ``agent`` (an agent or its id), ``agent_version``, ``instructions``,
+                ``tools`` (functions and names of connectors), ``name``, ``approve``
+                (``"ask"``, ``"always"``, ``"never"``, a function of name and arguments, or
+                a dict of those by tool), ``max_rounds`` (10), ``tool_timeout`` (60 seconds),
+                and ``temperature``, ``max_tokens``, ... of the API's ``completion_args``.
+
+        Returns:
+            The conversation: ``send(...)`` is where it begins.
+
+        Raises:
+            InputError: A tool cannot be one, or an option is unknown.
+        """
+        return self._opened().open(model, **options)
+
+    def conversations(self) -> pd.DataFrame:
+        """Return all conversations of this home folder, the latest first."""
+        return self._opened().listing()
+
+    def _opened(self) -> Conversations:
+        from mistral_nb.agents.opening import Conversations
+
+        with self._lock:
+            if self._conversations is None:
+                self._conversations = Conversations(self.connection, self.events)
+            return self._conversations
+
+    @property
+    def agents(self) -> Agents:
+        """Agents on the server: create, get, list, update, delete, versions, aliases."""
+        from mistral_nb.agents.registry import Agents
+
+        return Agents(self.connection)
 
     def usage(self) -> pd.DataFrame:
         """Return tokens streamed in this session, one row a model."""

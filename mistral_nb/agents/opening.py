@@ -1,0 +1,197 @@
+"""Opening conversations: new ones, those of this kernel, and those that the file has."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from functools import cache
+from inspect import isclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import orjson
+
+from mistral_nb.agents.conversation import Conversation, Rules
+from mistral_nb.agents.history import History
+from mistral_nb.agents.registry import Agent
+from mistral_nb.agents.remote import Setup
+from mistral_nb.agents.tools import ToolSet
+from mistral_nb.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import pandas as pd
+
+    from mistral_nb.client import Connection
+    from mistral_nb.events import EventBus
+
+__all__ = ["Conversations"]
+
+SHORT = 80
+"""Characters of the first message in the list of conversations."""
+
+
+class Conversations:
+    """The conversations of a session; each name is open once.
+
+    Args:
+        connection: The server.
+        bus: Where turns publish their events.
+    """
+
+    def __init__(self, connection: Connection, bus: EventBus) -> None:
+        self._connection = connection
+        self._bus = bus
+        self._lock = threading.Lock()
+        self._opened: History | None = None
+        self._live: WeakValueDictionary[str, Conversation] = WeakValueDictionary()
+
+    @property
+    def _history(self) -> History:
+        if self._opened is None:
+            self._opened = History(self._connection.settings.home / "conversations.sqlite")
+        return self._opened
+
+    def open(
+        self,
+        model: str | None = None,
+        *,
+        agent: Agent | str | None = None,
+        agent_version: int | str | None = None,
+        instructions: str | None = None,
+        tools: Iterable[Any] | None = None,
+        name: str | None = None,
+        approve: Any = None,
+        max_rounds: int | None = None,
+        tool_timeout: float | None = None,
+        **args: Any,
+    ) -> Conversation:
+        """Begin a conversation, or take one up by its name: see Session.conversation."""
+        with self._lock:
+            name = _checked_name(name) if name is not None else self._free_name()
+            live = self._live.get(name)
+            kept = None if live else self._history.load(name)
+            before = live.setup if live else Setup.from_json(kept.setup) if kept else None
+            functions = list(agent.functions) if isinstance(agent, Agent) else []
+            own = None if tools is None and not functions else ToolSet([*functions, *(tools or ())])
+            setup = self._setup(before, model, agent, agent_version, instructions, own, args)
+            asked = {
+                "tools": own,
+                "approve": approve,
+                "max_rounds": max_rounds,
+                "tool_timeout": tool_timeout,
+            }
+            given = {key: value for key, value in asked.items() if value is not None}
+            rules = replace(live.rules if live else Rules(), **given)
+            if live is not None:
+                live.configure(setup, rules)
+                return live
+            made = Conversation(
+                self._connection, self._bus, self._history, name, setup, rules, kept
+            )
+            self._live[name] = made
+            return made
+
+    def _setup(
+        self,
+        before: Setup | None,
+        model: str | None,
+        agent: Agent | str | None,
+        agent_version: int | str | None,
+        instructions: str | None,
+        tools: ToolSet | None,
+        args: dict[str, Any],
+    ) -> Setup:
+        """Return the setup asked for; what is not said stays as it was."""
+        if model is not None and agent is not None:
+            raise InputError("Pass model= or agent=, not both: an agent has its own model.")
+        setup = before or Setup(model=self._connection.settings.model)
+        if model is not None:
+            setup = replace(setup, model=model, agent=None, agent_version=None)
+        if agent is not None:
+            name = agent.id if isinstance(agent, Agent) else str(getattr(agent, "id", agent))
+            version = agent_version
+            setup = replace(setup, model=None, agent=name, agent_version=version, tools=())
+        if instructions is not None:
+            setup = replace(setup, instructions=instructions)
+        if args:
+            setup = replace(setup, args=_checked_args(args))
+        if tools is None:
+            return setup
+        if setup.agent is None:
+            return replace(setup, tools=tuple(tools.as_wire()))
+        if isinstance(agent, Agent):
+            _check_known(agent, tools)
+        return setup  # an agent's tools are declared with the agent, and run here
+
+    def _free_name(self) -> str:
+        taken = self._history.names() | set(self._live)
+        number = 1
+        while f"chat-{number}" in taken:
+            number += 1
+        return f"chat-{number}"
+
+    def listing(self) -> pd.DataFrame:
+        """Return all conversations of the home folder, the latest first.
+
+        Returns:
+            One row each, by name: who, turns, updated, first message.
+        """
+        import pandas as pd
+
+        rows = []
+        for row in self._history.listing():
+            setup = Setup.from_json(orjson.loads(row["setup"]))
+            first = _words(orjson.loads(row["first"]).get("content")) if row["first"] else ""
+            updated = pd.Timestamp(row["updated"], unit="s", tz="UTC").floor("s")
+            rows.append((row["name"], setup.who, row["turns"], updated, first[:SHORT]))
+        columns = ["name", "who", "turns", "updated", "first message"]
+        return pd.DataFrame(rows, columns=columns).set_index("name")
+
+
+def _checked_name(name: str) -> str:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise InputError(f"A conversation's name must be a line of text, not {name!r}.")
+    return name.strip()
+
+
+@cache
+def _known_args() -> frozenset[str]:
+    from mistralai.client.models import CompletionArgs
+
+    return frozenset(CompletionArgs.model_fields)
+
+
+def _checked_args(args: dict[str, Any]) -> dict[str, Any]:
+    """Refuse options that conversations do not have; turn a pydantic model into its format."""
+    import difflib
+
+    for name in args:
+        if name not in _known_args():
+            near = difflib.get_close_matches(name, _known_args(), n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(f"{name} is no option of a conversation.{hint}")
+    if isclass(args.get("response_format")):
+        from mistralai.extra import response_format_from_pydantic_model
+
+        made: Any = response_format_from_pydantic_model(args["response_format"])
+        args = {**args, "response_format": made.model_dump(mode="json", by_alias=True)}
+    return args
+
+
+def _check_known(agent: Agent, tools: ToolSet) -> None:
+    """Refuse functions that an agent was not told of: it would never call them."""
+    strange = sorted(tools.own.keys() - set(agent.tool_names))
+    if strange or tools.connectors:
+        what = ", ".join(strange) or ", ".join(str(each["type"]) for each in tools.connectors)
+        raise InputError(
+            f"The agent {agent.name} does not know {what}: tools belong to an agent. "
+            "Declare them with mnb.agents.update(agent, tools=[...])."
+        )
+
+
+def _words(content: Any) -> str:
+    if isinstance(content, list):
+        content = " ".join(str(chunk.get("text") or "") for chunk in content)
+    return " ".join(str(content or "").split())
