@@ -170,7 +170,7 @@ class RunFolder:
             file.close()
             raise RunError(
                 f"Another process already follows the run {name!r}{holder}. Wait for it, or end "
-                f"that process and call mnb.resume({name!r}): its batch jobs go on meanwhile."
+                f"that process and go on with mnb.resume({name!r}): what it was answered is kept."
             )
         file.truncate(0)
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
