@@ -77,7 +77,7 @@ class Details:
             where the price is not known or nothing was billed yet.
         failures: Errors by kind, the most frequent first.
         others: Rows with errors of further kinds.
-        jobs: The shards of a run in batch mode.
+        jobs: The shards that are or were sent as batch jobs.
     """
 
     created: float
@@ -109,7 +109,7 @@ def details_of(ledger: Ledger, folder: RunFolder) -> Details:
         projected=_projected(ledger, shards, dollars),
         failures=failures,
         others=others,
-        jobs=tuple(shards) if record.mode == "batch" else (),
+        jobs=tuple(each for each in shards if record.mode == "batch" or each.job_id),
     )
 
 
@@ -134,7 +134,7 @@ def _failures(ledger: Ledger, folder: RunFolder) -> tuple[tuple[Failure, ...], i
     rows: dict[tuple[int | None, str], int] = {}
     places: dict[tuple[int | None, str], list[int]] = {}
     for error, status, count, first, last, _ in found:
-        kind = (status, _OWN.sub("", error)[:CUT])
+        kind = (status, " ".join(_OWN.sub("", error).split())[:CUT])
         rows[kind] = rows.get(kind, 0) + count
         places.setdefault(kind, []).extend([first] if first == last else [first, last])
     kinds = sorted(rows, key=lambda kind: -rows[kind])[:KINDS]

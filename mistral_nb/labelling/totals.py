@@ -10,7 +10,7 @@ from mistral_nb.replies import Usage
 if TYPE_CHECKING:
     from mistral_nb.labelling.ledger import Ledger, RunRecord
 
-__all__ = ["spent", "summary", "usage_of"]
+__all__ = ["cost_parts", "spent", "summary", "usage_of"]
 
 
 def usage_of(ledger: Ledger) -> Usage:
@@ -22,6 +22,20 @@ def usage_of(ledger: Ledger) -> Usage:
 def spent(ledger: Ledger, model: str) -> float | None:
     """Return what was billed so far, in US dollars by list price.
 
+    Args:
+        ledger: The run's ledger.
+        model: Model that answered.
+
+    Returns:
+        US dollars, or None where the model's price is not known.
+    """
+    parts = cost_parts(ledger, model)
+    return None if parts is None else sum(parts.values())
+
+
+def cost_parts(ledger: Ledger, model: str) -> dict[str, float] | None:
+    """Return what was billed so far by kind of token, in US dollars by list price.
+
     A run that was moved from one engine to the other has answers of both prices: those of
     batch jobs have a shard.
 
@@ -30,7 +44,8 @@ def spent(ledger: Ledger, model: str) -> float | None:
         model: Model that answered.
 
     Returns:
-        US dollars, or None where the model's price is not known.
+        ``prompt``, ``cached prompt`` and ``reply`` -> US dollars, or None where the model's
+        price is not known.
     """
     sql = (
         "SELECT shard IS NOT NULL, SUM(prompt_tokens), SUM(completion_tokens), "
@@ -38,13 +53,16 @@ def spent(ledger: Ledger, model: str) -> float | None:
     )
     with ledger.reading() as db:
         bills = [tuple(row) for row in db.execute(sql)]
-    total = 0.0
-    for batch, *counted in bills:
+    parts = {"prompt": 0.0, "cached prompt": 0.0, "reply": 0.0}
+    for batch, prompt, completion, kept in [*bills, (0, 0, 0, 0)]:
         price = price_of(model, batch=bool(batch))
         if price is None:
             return None
-        total += price.of(*counted)
-    return None if price_of(model, batch=False) is None else total
+        cached = min(kept, prompt)
+        parts["prompt"] += price.of(prompt - cached, 0)
+        parts["cached prompt"] += price.of(cached, 0, cached)
+        parts["reply"] += price.of(0, completion)
+    return parts
 
 
 def summary(ledger: Ledger, record: RunRecord) -> str:

@@ -7,7 +7,6 @@ the state that are new; a view that missed one asks for the whole, which is a fr
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections import deque
 from contextlib import suppress
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from mistral_nb.labelling.progress import Details
     from mistral_nb.widgets.frames import Frame
 
-__all__ = ["Pace", "RunScreen", "clock", "money"]
+__all__ = ["OVER", "Pace", "RunScreen", "clock", "stalled"]
 
 LOOK_EVERY = 1.0
 LOOK_SHARE = 30
@@ -248,14 +247,6 @@ def _jobs(shards: tuple[Shard, ...], *, over: bool) -> tuple[list[list[Any]], li
 
 def _cents(dollars: float | None) -> float | None:
     return None if dollars is None else round(dollars, 9)
-
-
-def money(dollars: float) -> str:
-    """Write US dollars with as many decimals as say something."""
-    if dollars <= 0:
-        return "$0"
-    places = 2 if dollars >= 1 else min(9, max(4, 1 - math.floor(math.log10(dollars))))
-    return f"${dollars:,.{places}f}"
 
 
 def clock(seconds: float) -> str:

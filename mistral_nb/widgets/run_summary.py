@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mistral_nb.labelling.prices import dollars
 from mistral_nb.labelling.reports import Line, Part, Table, bundle, count
-from mistral_nb.widgets.run_screen import OVER, clock, money
+from mistral_nb.widgets.run_screen import OVER, clock
 
 if TYPE_CHECKING:
     from mistral_nb.widgets.run_screen import RunScreen
 
-__all__ = ["headline", "progress_line", "summary"]
+__all__ = ["cost_words", "headline", "progress_line", "summary"]
 
 KINDS = (
     ("answered", "--jp-success-color1,#388e3c"),
@@ -106,8 +107,8 @@ def _facts(screen: RunScreen) -> str:
         ended = sum(job.state == "done" for job in details.jobs)
         more = f", {ended:,} of them ended" if ended < len(details.jobs) else ""
         parts.append(count(len(details.jobs), "batch job") + more)
-    parts.append(f"{details.usage.total_tokens:,} tokens")
-    parts.append(cost_words(screen))
+    if run.status not in {"done", "cancelled"}:  # else the headline says it
+        parts += [f"{details.usage.total_tokens:,} tokens", cost_words(screen)]
     return " · ".join(filter(None, parts))
 
 
@@ -118,9 +119,7 @@ def cost_words(screen: RunScreen) -> str:
         return ""
     if details.cost is None:
         return "cost unknown (no list price)"
-    words = f"{money(details.cost)} so far"
-    if screen.run.status in OVER:
-        return money(details.cost)
+    words = f"{dollars(details.cost)} so far"
     if details.projected is not None and details.cost < MARGIN * details.projected:
-        words += f", about {money(details.projected)} in all"
+        words += f", about {dollars(details.projected)} in all"
     return words

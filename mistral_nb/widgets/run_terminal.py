@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from mistral_nb.widgets.run_screen import money
+from mistral_nb.labelling.prices import dollars
 from mistral_nb.widgets.run_summary import headline
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TerminalBar:
         words = [f"{counts[kind]:,} {kind}" for kind in ("failed", "running") if counts[kind]]
         details = self._screen.details
         if details is not None and details.cost:
-            words.append(money(details.cost))
+            words.append(dollars(details.cost))
         status = self._screen.status()
         words.append(run.message if status == "running" else status)
         self._bar.set_postfix_str(", ".join(filter(None, words)), refresh=False)

@@ -18,6 +18,7 @@ const STATUS = {
   cancelled: "Cancelled",
   detached: "No longer followed here",
   failed: "Cannot go on",
+  lost: "Kernel lost",
 };
 const JOB = {
   written: "to be sent",
@@ -36,7 +37,7 @@ const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"
 
 const money = (dollars) => {
   if (dollars <= 0) return "$0";
-  const few = Math.min(9, Math.max(4, 1 - Math.floor(Math.log10(dollars))));
+  const few = Math.min(12, Math.max(4, 2 - Math.floor(Math.log10(dollars))));
   const places = dollars >= 1 ? 2 : few;
   const digits = { minimumFractionDigits: places, maximumFractionDigits: places };
   return `$${dollars.toLocaleString("en-US", digits)}`;
@@ -162,14 +163,15 @@ class View {
   }
 
   show() {
-    const { state, over } = this.desk;
+    const { state, over, lost } = this.desk;
     if (!state.c) return;
     const [name, model, mode] = state.i;
-    this.root.dataset.state = state.s;
+    const status = lost ? "lost" : state.s;
+    this.root.dataset.state = status;
     this.root.setAttribute("aria-label", `Run ${name}`);
-    this.root.setAttribute("aria-busy", String(!over));
+    this.root.setAttribute("aria-busy", String(!over && !lost));
     setText(this.name, name);
-    setText(this.status, STATUS[state.s] ?? state.s);
+    setText(this.status, STATUS[status] ?? status);
     setText(this.about, [model, mode && `${mode} mode`].filter(Boolean).join(" · "));
     this.showBar(state.c);
     this.showFacts();
@@ -231,18 +233,18 @@ class View {
         const head = make("p", "");
         head.append(make("b", "", count(rows, "row")), status ? ` · HTTP ${status}` : "");
         box.append(head);
+        const list = make("dl", "mnb-run-examples");
+        box.append(list);
         for (const [row, error, asked, reply] of examples) {
-          const line = make("dl", "mnb-run-example");
           const add = (term, value) => {
             if (!value) return;
             const cell = make("dd", "", value);
             cell.dir = "auto";
-            line.append(make("dt", "", term), cell);
+            list.append(make("dt", "", term), cell);
           };
           add(`Row ${row}`, error);
           add("asked", asked);
           add("replied", reply);
-          box.append(line);
         }
         return box;
       }),
@@ -286,7 +288,7 @@ class View {
   }
 
   showButtons(mode) {
-    const { state, over, lost } = this.desk;
+    const { state, over } = this.desk;
     const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
     const ending = over || state.s === "cancelling";
     if (ending) this.asking = false;
@@ -298,7 +300,6 @@ class View {
     }[mode];
     if (paused) this.pause.title = "Go on sending";
     this.pause.hidden = this.cancel.hidden = ending;
-    this.pause.disabled = this.cancel.disabled = lost;
     this.buttons.hidden = ending || this.asking;
     this.question.hidden = !this.asking;
     const jobs = (state.j ?? []).filter(([, step]) => step === "submitted").length;
@@ -315,9 +316,6 @@ class View {
       this.root.tabIndex = -1;
       this.root.focus({ preventScroll: true });
     }
-    const { problem } = this.desk;
-    this.alert.hidden = !problem;
-    setText(this.alert, problem);
     const failed = state.c[3] ? `, ${count(state.c[3], "row")} failed` : "";
     if (this.said !== state.s) {
       this.said = state.s;
@@ -327,8 +325,12 @@ class View {
 
   // What changes with the time alone.
   tick() {
-    const { state, now } = this.desk;
+    const { state, now, lost, problem } = this.desk;
     if (!state.b) return;
+    this.alert.hidden = !problem;
+    setText(this.alert, problem);
+    this.pause.disabled = this.cancel.disabled = lost;
+    if (lost) return;
     const [begun, ended] = state.b;
     setText(this.fact.time[0], clock((ended ?? now) - begun));
     const older = state.a && begun - state.a > 60;
@@ -338,10 +340,6 @@ class View {
       const since = still ? `, still for ${about(now - still)}` : "";
       setText(age, about((to ?? now) - from) + since);
     }
-    const { problem } = this.desk;
-    this.alert.hidden = !problem;
-    setText(this.alert, problem);
-    this.pause.disabled = this.cancel.disabled = this.desk.lost;
   }
 }
 
