@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mistral_nb.simulator import Simulator
-    from tests.faults.conftest import Size
+    from tests.faults.sizes import Size
 
 VICTIM = Path(__file__).with_name("batch_victim.py")
 LAST_STEP = 80

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_nb.simulator import Simulator
-    from tests.faults.conftest import Size
+    from tests.faults.sizes import Size
 
 CAP = 6
 ON_THE_WIRE = 0.25

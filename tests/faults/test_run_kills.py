@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_nb.simulator import Simulator
-    from tests.faults.conftest import Size
+    from tests.faults.sizes import Size
 
 
 def test_kills_online_repeat_only_what_was_under_way(

@@ -1,0 +1,38 @@
+"""How large the fault tests are: small in `make test`, the full sizes in `make faults`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = ["FULL_TIMEOUT", "Size", "size_of"]
+
+FULL_TIMEOUT = 1800
+"""Seconds for one test of full size."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a fault test does.
+
+    Attributes:
+        rows: Rows of a run.
+        kills: How often it is killed.
+        patience: Seconds for its end.
+    """
+
+    rows: int
+    kills: int
+    patience: float
+
+
+SMALL = Size(rows=400, kills=3, patience=60)
+FULL = Size(rows=5000, kills=10, patience=900)
+
+
+def size_of(config: pytest.Config) -> Size:
+    """Return the sizes asked for."""
+    return FULL if config.getoption("--full-faults") else SMALL
