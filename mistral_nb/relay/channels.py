@@ -20,6 +20,8 @@ __all__ = ["Channel", "Event", "follow"]
 
 HEARTBEAT = 15.0
 """Seconds of silence after which a comment shows that the line is alive."""
+RETRY = b"retry: 1000\n\n"
+"""Milliseconds after which a browser comes back when the line broke; its own choice is longer."""
 BEHIND = 64
 """Events a listener may be behind before neighbouring chunks are joined for it."""
 LARGEST_JOINT = 256
@@ -106,6 +108,7 @@ async def follow(channel: Channel, number: int) -> AsyncIterator[bytes]:
     channel.join()
     head = len(channel.events)
     try:
+        yield RETRY
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT):
