@@ -105,7 +105,7 @@ class Budget:
         rest = counts["total"] - counts["done"] - counts["failed"]
         return CostLimitError(
             f"The run {name!r} has cost {dollars(self._paid)}, and what is left of "
-            f"max_cost={dollars(self._limit)} may not pay for more: {counts['done']:,} of "
+            f"max_cost=${self._limit:g} may not pay for more: {counts['done']:,} of "
             f"{counts['total']:,} rows are labelled and kept, {rest:,} were not sent. Go on with "
             f"mnb.resume({name!r}, max_cost=...) and a higher limit, or take what there is with "
             f"run.export()."
@@ -214,6 +214,6 @@ def _refusal(requests: int, cost: Amount, paid: float, limit: float, mode: str) 
     return (
         f"The {requests:,} requests of this run would cost {dollars(cost.low)} to "
         f"{dollars(cost.high)}{before}, by list price of {PRICES_OF}: more than "
-        f"max_cost={dollars(limit)} in any case. Nothing was sent. Raise max_cost=, or choose "
+        f"max_cost=${limit:g} in any case. Nothing was sent. Raise max_cost=, or choose "
         f"{cheaper}a cheaper model or fewer rows; dry_run=True shows the sum."
     )

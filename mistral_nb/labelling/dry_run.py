@@ -10,7 +10,7 @@ import orjson
 
 from mistral_nb.labelling.cost import Forecast, Guess, Tally, forecast, guess_reply
 from mistral_nb.labelling.prices import PRICES_OF, dollars, price_of
-from mistral_nb.labelling.reports import Line, Listing, Table, bundle, count
+from mistral_nb.labelling.reports import Line, Listing, Notes, Table, bundle, count
 from mistral_nb.labelling.requests import content_digest
 from mistral_nb.labelling.reuse import Reuse
 
@@ -86,6 +86,7 @@ class Estimate:
                 ["reply tokens", *_whole(cast.completion)],
                 ["cost", dollars(self.low), dollars(self.high)],
             ],
+            figures=2,
         )
         shown = Listing(
             f"The first {count(len(self.requests), 'request')}" if self.requests else "",
@@ -97,7 +98,7 @@ class Estimate:
             Line("Dry run: nothing was sent.", strong=True),
             table,
             *([Line(limit, strong=True)] if limit else []),
-            *map(Line, lines),
+            Notes(lines),
             *([shown] if self.requests else []),
         ]
 
@@ -125,7 +126,7 @@ class Estimate:
             )
         by = f"Tokens: counted {where}, with the tokenizer {cast.tokenizer}"
         if not cast.own:
-            by += " (estimated: the model has a newer one, so 10 % on either side)"
+            by += " (estimated: the model may have another one, so 10 % on either side)"
         if cast.shared:
             by += (
                 f". Low takes the {cast.shared:,} tokens that all prompts begin with as cached by "
@@ -149,7 +150,7 @@ class Estimate:
     def _limit(self) -> str:
         if self.max_cost is None or self.low is None or self.high is None:
             return ""
-        limit = dollars(self.max_cost)
+        limit = f"${self.max_cost:g}"
         if self.low > self.max_cost:
             return f"max_cost={limit} would refuse this run: it costs more in any case."
         if self.high > self.max_cost:

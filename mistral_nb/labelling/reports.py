@@ -16,7 +16,7 @@ from mistral_nb.markdown import escape
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Line", "Listing", "Part", "Table", "bundle", "count", "figure"]
+__all__ = ["Line", "Listing", "Notes", "Part", "Table", "bundle", "count", "figure"]
 
 CUT = 80
 """Characters of a cell shown at most."""
@@ -51,9 +51,12 @@ class Table:
         title: What it shows.
         names: Headings of the columns.
         rows: Cells of each row: texts, numbers, anything; long ones are cut.
+        figures: How many of the last columns hold figures, whatever their form.
     """
 
-    def __init__(self, title: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    def __init__(
+        self, title: str, names: Sequence[str], rows: Iterable[Sequence[Any]], *, figures: int = 0
+    ) -> None:
         values = [list(row) for row in rows]
         lines = [list(names), *([_cell(value) for value in row] for row in values)]
         # Front ends put everything to the right, which suits numbers only.
@@ -61,6 +64,8 @@ class Table:
             "" if all(isinstance(value, Number) for value in column) else LEFT
             for column in zip(*values, strict=True)
         ] or [LEFT] * len(names)
+        first = len(names) - figures
+        sides[first:] = [""] * figures
         head, *body = (
             "".join(
                 f"<{tag}{side}>{_safe(cell)}</{tag}>"
@@ -73,27 +78,36 @@ class Table:
             f"<tbody>{''.join(f'<tr>{line}</tr>' for line in body)}</tbody></table>"
         )
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        self.text = "\n".join(
-            [
-                title,
-                *("  ".join(map(str.ljust, line, widths)).rstrip() for line in lines),
-            ]
-        )
+        justify = [str.ljust] * first + [str.rjust] * figures
+        padded = ([f(c, w) for f, c, w in zip(justify, row, widths, strict=True)] for row in lines)
+        self.text = "\n".join([title, *("  ".join(cells).rstrip() for cells in padded)])
+
+
+class Notes:
+    """Short sentences, as a list.
+
+    Args:
+        lines: The sentences; they may hold untrusted words.
+    """
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self.html = f"<ul>{''.join(f'<li>{_safe(line)}</li>' for line in lines)}</ul>"
+        self.text = "\n".join(f"- {line}" for line in lines)
 
 
 class Listing:
-    """Texts of several lines, as they are.
+    """Texts of several lines, as they are, numbered.
 
     Args:
         title: What they are.
         texts: The texts; they may be untrusted.
     """
 
-    def __init__(self, title: str, texts: Iterable[str]) -> None:
-        shown = list(texts)
-        boxes = "".join(f"<pre>{escape(text)}</pre>" for text in shown)
-        self.html = f"<p>{_safe(title)}</p>{boxes}"
-        self.text = "\n\n".join([title, *(indent(text, "  ") for text in shown)])
+    def __init__(self, title: str, texts: Sequence[str]) -> None:
+        items = "".join(f"<li><pre>{escape(text)}</pre></li>" for text in texts)
+        self.html = f"<p>{_safe(title)}</p><ol>{items}</ol>"
+        numbered = (f"{n}. {indent(text, '   ').lstrip()}" for n, text in enumerate(texts, 1))
+        self.text = "\n".join([title, *numbered])
 
 
 def bundle(parts: Sequence[Part]) -> dict[str, str]:
