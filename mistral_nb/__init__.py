@@ -93,7 +93,7 @@ def label(df: Any, prompt: Any, **options: Any) -> Run | Estimate:
 
 def label_files(
     source: str | PathLike[str], out: str | PathLike[str], prompt: Any, **options: Any
-) -> Run:
+) -> Any:
     """Label files larger than memory: see :meth:`mistral_nb.Session.label_files`."""
     return _session().label_files(source, out, prompt, **options)
 

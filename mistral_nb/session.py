@@ -148,35 +148,26 @@ class Session:
         )
 
     def label_files(
-        self,
-        source: str | os.PathLike[str],
-        out: str | os.PathLike[str],
-        prompt: Any,
-        *,
-        show: bool | None = None,
-        **options: Any,
-    ) -> Run:
+        self, source: str | os.PathLike[str], out: str | os.PathLike[str], prompt: Any, **options: Any
+    ) -> Any:
         """Label a data set in files, larger than memory, into files of the same names.
 
         Args:
             source: A .parquet or .csv file, or a folder of them.
             out: Folder for the labelled parts, as parquet; made if it is not there.
             prompt: Template with ``{column}`` places, or a function of a row.
-            show: As for :meth:`label`.
             **options: As for :meth:`label`.
 
         Returns:
-            The run; its result has one row a part: its name, rows and failed rows.
+            The run; its result has one row a part: its name, rows and failed rows. With
+            ``dry_run`` the estimate.
 
         Raises:
             InputError: The files do not fit together, or ``out`` holds files of others.
         """
-        from mistral_nb.labelling import FilesSource, start_run
+        from mistral_nb.labelling import FilesSource
 
-        files = FilesSource(source, out)
-        return self._shown(
-            start_run(self.connection, self.events, files, prompt=prompt, **options), show
-        )
+        return self.label(FilesSource(source, out), prompt, **options)
 
     def process_batch(
         self, prompts: Iterable[Any], concurrency: int = 5, **options: Any

@@ -148,6 +148,11 @@ class Review:
         return self._work.counts()
 
     @property
+    def worklist(self) -> Worklist:
+        """The rows and what was decided about them, for reviews on another screen."""
+        return self._work
+
+    @property
     def row(self) -> pd.Series[Any] | None:
         """The current row of the table; None when all are done."""
         ahead = self._work.ahead()

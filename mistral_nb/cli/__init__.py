@@ -1,0 +1,71 @@
+"""The command ``mistral-nb``: its words, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from mistral_nb.cli import labelling, servers, tour
+from mistral_nb.cli.status import INCOMPLETE, INTERRUPTED, UNUSABLE
+from mistral_nb.errors import InputError, MistralNbError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: Words after ``mistral-nb``; None takes those of the process.
+
+    Returns:
+        Exit status: 0 done, 1 not every row has a result, 2 unusable arguments, 130
+        interrupted.
+    """
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    if rest and command is not tour.lab:
+        parser.error(f"unknown: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return command(options)
+    except (InputError, SettingsError) as error:
+        return _complain(error, UNUSABLE)
+    except MistralNbError as error:
+        return _complain(error, INCOMPLETE)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INCOMPLETE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mistral-nb",
+        description="Label files with Mistral, and try the toolkit without a key.",
+        epilog="The key is read from MISTRAL_API_KEY; without one, the simulator answers.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def add(name: str, command: Callable[[Any], int], text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        sub.set_defaults(command=command)
+        return sub
+
+    tour.add_demo(add)
+    labelling.add_commands(add)
+    servers.add_commands(add)
+    tour.add_lab(add)
+    return parser
+
+
+def _complain(error: Exception, status: int) -> int:
+    print(f"mistral-nb: {error}", file=sys.stderr)
+    return status
