@@ -28,7 +28,7 @@ PIECE = 20_000
 _KEY = b"mistral_nb"
 
 
-def keep_frame(df: pd.DataFrame, path: Path) -> None:
+def keep_frame(df: pd.DataFrame, path: Path, kind: str = "pandas") -> None:
     """Write a table to disk.
 
     Columns that no file format can hold (Python objects) are left out and named in the
@@ -37,11 +37,12 @@ def keep_frame(df: pd.DataFrame, path: Path) -> None:
     Args:
         df: The table, shape (rows, columns).
         path: File to write.
+        kind: Library that the table came from, for its result.
 
     Raises:
         StoreError: The disk is full or cannot be written.
     """
-    about: dict[str, Any] = {"rows": len(df), "index": _about_index(df.index)}
+    about: dict[str, Any] = {"rows": len(df), "index": _about_index(df.index), "kind": kind}
     about["lost"], about["json"], about["arrow"] = [], [], []
     schemas: dict[str, pa.DataType] = {}
     for position in range(df.shape[1]):
@@ -101,8 +102,11 @@ def load_frame(path: Path) -> pd.DataFrame:
     return frame
 
 
-def require_kept(path: Path) -> None:
+def require_kept(path: Path) -> str:
     """Raise unless :func:`load_frame` will be able to give the whole table.
+
+    Returns:
+        The library that the table came from.
 
     Raises:
         RunError: Some of it could not be kept; the message names the columns.
@@ -115,6 +119,8 @@ def require_kept(path: Path) -> None:
             f"The table holds Python objects that cannot be kept in a file ({what}). "
             "Pass the table itself: mnb.resume(name, df=df). The answers are safe."
         )
+    kind: str = about.get("kind", "pandas")
+    return kind
 
 
 def same_frame(df: pd.DataFrame, path: Path) -> bool:

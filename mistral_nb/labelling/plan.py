@@ -281,7 +281,7 @@ def _sampled(source: Source, rows: int) -> Source:
     if rows >= len(source.df):
         return source
     drawn = random.Random(len(source.df)).sample(range(len(source.df)), rows)  # noqa: S311
-    return FrameSource(source.df.iloc[sorted(drawn)])
+    return source.take(sorted(drawn))
 
 
 def _goes_on(record: RunRecord) -> bool:

@@ -15,6 +15,7 @@ from mistral_nb.labelling.cluster import DaskSource, is_dask
 from mistral_nb.labelling.files import FilesSource
 from mistral_nb.labelling.frames import keep_frame, load_frame, require_kept, same_frame
 from mistral_nb.labelling.merge import merge
+from mistral_nb.labelling.natives import PANDAS, as_pandas, beside, in_kind, kind_of, rows_of
 from mistral_nb.labelling.requests import make_requests
 
 if TYPE_CHECKING:
@@ -82,23 +83,25 @@ class FrameSource:
     """A table in memory.
 
     Args:
-        df: The table, shape (rows, columns).
+        df: The table, shape (rows, columns): of pandas, or of a library that narwhals knows.
+
+    Attributes:
+        df: The table as a pandas one.
 
     Raises:
         InputError: It is no table, or its columns have several levels.
     """
 
     def __init__(self, df: Any) -> None:
-        if isinstance(df, pd.Series):
-            raise InputError("df is a Series: give a table, e.g. series.to_frame('text').")
-        if not isinstance(df, pd.DataFrame):
-            raise InputError(f"df must be a pandas DataFrame, not {type(df).__name__}.")
+        self._kind = kind_of(df)
+        self._table = df
+        df = as_pandas(df)
         if isinstance(df.columns, pd.MultiIndex):
             raise InputError(
                 "The table's columns have several levels. Join them first, e.g. "
                 "df.columns = ['.'.join(map(str, c)) for c in df.columns]."
             )
-        self.df = df
+        self.df: pd.DataFrame = df
         self.columns: Sequence[Hashable] = list(df.columns)
         self.rows: int | None = len(df)
 
@@ -110,11 +113,18 @@ class FrameSource:
     def keep(self, folder: RunFolder) -> None:
         """Write the table to the run's folder, once."""
         if not folder.input.exists():
-            keep_frame(self.df, folder.input)
+            keep_frame(self.df, folder.input, kind=self._kind)
 
-    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> pd.DataFrame:
-        """Return the table with the result columns."""
-        return merge(self.df, ledger.results() if ledger else [], schema, names)
+    def take(self, positions: Sequence[int]) -> FrameSource:
+        """Return some of the rows."""
+        return FrameSource(rows_of(self._table, positions))
+
+    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> Any:
+        """Return the table with the result columns, in the kind that it came in."""
+        merged = merge(self.df, ledger.results() if ledger else [], schema, names)
+        if self._kind == PANDAS:
+            return merged
+        return beside(self._table, merged.iloc[:, self.df.shape[1] :])
 
 
 class KeptFrame:
@@ -128,19 +138,20 @@ class KeptFrame:
     """
 
     def __init__(self, path: Path) -> None:
-        require_kept(path)
+        self._kind = require_kept(path)
         self._path = path
 
-    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> pd.DataFrame:
-        """Return the table with the result columns."""
-        return FrameSource(load_frame(self._path)).merged(ledger, schema, names)
+    def merged(self, ledger: Ledger | None, schema: Schema | None, names: Names) -> Any:
+        """Return the table with the result columns, in the kind that it came in."""
+        merged = FrameSource(load_frame(self._path)).merged(ledger, schema, names)
+        return in_kind(merged, self._kind)
 
 
 def as_source(rows: Any) -> Source:
     """Take whatever holds rows as a source.
 
     Args:
-        rows: A pandas DataFrame, files, or a Dask DataFrame.
+        rows: A table in memory, files, or a Dask DataFrame.
 
     Returns:
         The source.
@@ -178,6 +189,7 @@ def kept_source(folder: RunFolder, name: str, df: Any = None) -> Target:
         )
     if df is None:
         return KeptFrame(folder.input)
-    if not same_frame(df, folder.input):
+    given = FrameSource(df)
+    if not same_frame(given.df, folder.input):
         raise InputError(f"The table given is not the one that {name!r} was started with.")
-    return FrameSource(df)
+    return given
