@@ -165,7 +165,7 @@ class BullWork:
                 self._suspect = None
         self._shift.done += 1
         if outcome.status == "queued":
-            return await self._hand_back(job, token)
+            return await self._hand_back(job, token, outcome.delay)
         if outcome.status == "delayed":
             # BullMQ works out the wait of its own types; ours has jitter and Retry-After.
             wait = max(1, round(outcome.delay * 1000))

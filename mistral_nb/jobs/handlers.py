@@ -65,7 +65,7 @@ async def chat(data: Any, context: JobContext) -> dict[str, Any]:
 async def complete(data: Any, context: JobContext) -> dict[str, Any]:
     """Ask for a reply in one piece; data and result as for ``chat``."""
     messages, options = _messages(data)
-    send = _asking(context.connection, messages, options)
+    send = await asyncio.to_thread(_asking, context.connection, messages, options)
     return dict(await context.pay("complete", send))
 
 
@@ -111,22 +111,14 @@ async def label(data: Any, context: JobContext) -> dict[str, Any]:
         ``values``: one for each row, None where there is an error; ``errors``: likewise;
         ``tokens``: what the shard cost.
     """
-    from mistral_nb.labelling.lists import reader
-    from mistral_nb.labelling.schemas import compile_schema
-
-    fields = _object(data)
-    texts = _prompts(fields.pop("rows", None), fields.pop("prompt", None))
-    labels, schema = fields.pop("labels", None), fields.pop("schema", None)
-    compiled = compile_schema(schema, labels)
-    read = reader(labels if schema is None else schema, compiled)
-    options = {**fields, "schema": compiled}
+    texts, read, options = await asyncio.to_thread(_shard, data)
     turn = asyncio.Semaphore(ROWS_AT_ONCE)
     done = 0
 
     async def one(number: int, text: str) -> dict[str, Any]:
         nonlocal done
         async with turn:
-            send = _asking(context.connection, text, options)
+            send = await asyncio.to_thread(_asking, context.connection, text, options)
             reply = dict(await context.pay(f"row-{number}", send))
         done += 1
         context.progress({"done": done, "rows": len(texts)})
@@ -147,6 +139,19 @@ BUILT_IN: dict[str, Callable[..., Any]] = {
     "embed": embed,
     "label": label,
 }
+
+
+def _shard(data: Any) -> tuple[list[Any], Callable[[str], Any], dict[str, Any]]:
+    """Return a shard's prompts, what reads its replies, and the options of its requests."""
+    from mistral_nb.labelling.lists import reader
+    from mistral_nb.labelling.schemas import compile_schema
+
+    fields = _object(data)
+    texts = _prompts(fields.pop("rows", None), fields.pop("prompt", None))
+    labels, schema = fields.pop("labels", None), fields.pop("schema", None)
+    compiled = compile_schema(schema, labels)
+    read = reader(labels if schema is None else schema, compiled)
+    return texts, read, {**fields, "schema": compiled}
 
 
 def _labelled(texts: list[Any], answers: Any, read: Callable[[str], Any]) -> dict[str, Any]:
@@ -202,7 +207,10 @@ def _messages(data: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _asking(connection: Connection, messages: Any, options: Mapping[str, Any]) -> Callable[[], Any]:
-    """Return what asks for one whole reply; what is wrong with the options is said now."""
+    """Return what asks for one whole reply; what is wrong with the options is said now.
+
+    Called in a thread: the first call imports the SDK's models, which takes seconds.
+    """
     from mistral_nb.labelling.recipe import Recipe
 
     given = dict(options)

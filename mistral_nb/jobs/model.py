@@ -117,8 +117,8 @@ class Outcome:
     """How an attempt ended.
 
     Attributes:
-        status: An end; or ``delayed``: again after ``delay``; or ``queued``: handed back
-            untouched, as if it had never been taken.
+        status: An end; or ``delayed``: a failure, again after ``delay``; or ``queued``:
+            handed back, as if it had never been taken, for after ``delay``.
         result: JSON that the handler returned.
         error: Why it is no success.
         delay: Seconds before the next attempt.

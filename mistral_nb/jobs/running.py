@@ -79,6 +79,14 @@ class _Lost(Exception):  # noqa: N818
     """The job is in other hands by now."""
 
 
+class _Held(Exception):  # noqa: N818
+    """The server asked this process, or another one, for a pause."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the server asked for a pause of {seconds:.1f} s")
+        self.seconds = seconds
+
+
 _everywhere: dict[str, Handler] = {}
 
 
@@ -185,12 +193,11 @@ class JobContext:
         Raises:
             ApiError: The server refused; that is not paid for.
         """
-        state = "wait"
-        while state == "wait":  # the server asked this process, or another one, for a pause
-            await asyncio.sleep(max(0.0, self.connection.wait_until - time.monotonic()))
-            state, response = await self._paid.begin(self._claim, key, again=self._again)
-            if state == "wait" and response is not None:
-                await asyncio.sleep(float(response) / 1000)
+        if (pause := self.connection.wait_until - time.monotonic()) > 0:
+            raise _Held(pause)
+        state, response = await self._paid.begin(self._claim, key, again=self._again)
+        if state == "wait":
+            raise _Held(float(response or 0) / 1000)
         if state == "done" and response is not None:
             return orjson.loads(response)
         if state == "lost":
@@ -345,6 +352,8 @@ class JobRunner:
         told = self._told(error)
         if isinstance(error, _Lost):
             return Outcome("queued")  # which is not written: the token is an old one
+        if isinstance(error, _Held):  # no attempt is lost, and its new start counts anew
+            return Outcome("queued", delay=error.seconds)
         if context.doubts and self._on_uncertain == "ask":
             keys = ", ".join(sorted(context.doubts)[:5])
             return Outcome(

@@ -246,15 +246,21 @@ def finish(db: sqlite3.Connection, claim: Claim, outcome: Outcome, status_base: 
     if outcome.status in ENDED:
         _end(db, row, outcome.status, outcome.result, outcome.error, now, status_base)
         return True
-    handed_back = outcome.status == "queued"
-    due = None if handed_back else now + outcome.delay
+    failed = outcome.status == "delayed"
+    status = "delayed" if outcome.delay > 0 else "queued"
     db.execute(
         "UPDATE job SET status = ?, due = ?, made = made + ?, error = coalesce(?, error), "
         "lease = NULL, worker = NULL, token = token + 1 WHERE seq = ?",
-        (outcome.status, due, 0 if handed_back else 1, outcome.error, row["seq"]),
+        (
+            status,
+            now + outcome.delay if outcome.delay > 0 else None,
+            1 if failed else 0,
+            outcome.error,
+            row["seq"],
+        ),
     )
-    body = None if handed_back else orjson.dumps(outcome.error)
-    _note(db, [(row["id"], outcome.status, body, now)])
+    body = orjson.dumps(outcome.error) if failed else None
+    _note(db, [(row["id"], status, body, now)])
     return True
 
 

@@ -1,0 +1,157 @@
+"""Laws of bad weather for jobs: a server that dies, a cell that blocks, an API that refuses.
+
+`make test` runs this with a few jobs; MISTRAL_NB_JOBS sets how many, MISTRAL_NB_BLOCK for how many
+seconds the cell blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from mistral_nb.client import Connection
+from mistral_nb.events import EventBus
+from mistral_nb.jobs import Job, Queue
+from mistral_nb.settings import resolve
+from tests.faults.job_victim import touch
+from tests.recorder import Arrival, Recorder, Say, chat_reply, refusal
+from tests.redis_server import RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+JOBS = int(os.environ.get("MISTRAL_NB_JOBS", "60"))
+BLOCK = float(os.environ.get("MISTRAL_NB_BLOCK", "2"))
+REFUSED = min(JOBS, 24) if JOBS <= 60 else 200
+ON_THE_WIRE = 0.15
+"""Seconds in which requests may still arrive that crossed an answer on their way."""
+BUSY = 0.35
+"""Seconds that a busy machine may put between a job's start and its request's arrival."""
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A server that the test may kill."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is not installed")
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.kill()
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(600)
+def test_redis_is_killed_and_comes_back(own_redis: RedisServer, offline: Connection) -> None:
+    """No job that was acknowledged is lost when Redis dies, and workers take up work again."""
+    queue = Queue(own_redis.url, connection=offline, bus=EventBus(offline.portal), lease=2.0)
+    done: Counter[int] = Counter()
+
+    @queue.handler("count")
+    async def count(data: int) -> int:
+        done[data] += 1
+        return data
+
+    acknowledged: list[Job] = []
+
+    def produce() -> None:
+        for number in range(JOBS):
+            acknowledged.append(queue.add("count", number).result(60))
+            time.sleep(0.005)
+
+    producer = threading.Thread(target=produce)
+    with queue, queue.work(concurrency=5):
+        producer.start()
+        for share in (0.2, 0.6):
+            while len(acknowledged) < JOBS * share:
+                time.sleep(0.005)
+            own_redis.kill()
+            time.sleep(0.3)
+            own_redis.start()
+        producer.join(120)
+        assert [job.result(60) for job in acknowledged] == list(range(JOBS))
+    assert set(done) == set(range(JOBS))
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("kind", ["asleep", "busy"])
+def test_a_blocking_cell_runs_nothing_twice(
+    make_queue: Callable[..., Queue], url: str, tmp_path: Path, kind: str
+) -> None:
+    """While a cell blocks for far more than the lease, its worker keeps its jobs."""
+    lease = 1.0
+    queue = make_queue(lease=lease)
+    queue.handler("touch")(touch)
+    touched = tmp_path / "touched"
+    data = {"file": str(touched), "seconds": lease * 1.5}
+    jobs = [{"name": "touch", "data": {**data, "number": n}} for n in range(8)]
+    other = [sys.executable, "-m", "tests.faults.job_victim", url, queue.name]
+    other += ["http://127.0.0.1:9", str(tmp_path / "home"), str(lease)]
+    with subprocess.Popen(other, stdout=subprocess.PIPE, text=True) as rival:
+        assert rival.stdout is not None
+        assert rival.stdout.readline() == "working\n"
+        added = queue.add_many(jobs).result()
+        with queue.work(concurrency=4):
+            until = time.monotonic() + BLOCK
+            while time.monotonic() < until:
+                time.sleep(BLOCK if kind == "asleep" else 0)
+            for job in added:
+                job.result(60)
+        rival.kill()
+    assert sorted(map(int, touched.read_text().split())) == list(range(8))
+    assert all(each.stalls == 0 for each in queue.jobs("completed").result())
+
+
+def rough(share: float) -> Callable[[int, Arrival], Say]:
+    """Refuse a share of all requests: 429, some with a pause, and 5xx."""
+    dice = random.Random(7)
+    troubles = [refusal(429), refusal(500), refusal(503), refusal(429, retry_after="0.5")]
+
+    def script(_: int, arrival: Arrival) -> Say:
+        if dice.random() < share:
+            return dice.choice(troubles)
+        return Say(body=chat_reply(arrival.prompt[::-1]))
+
+    return script
+
+
+@pytest.mark.timeout(600)
+def test_half_of_all_requests_refused(make_queue: Callable[..., Queue], tmp_path: Path) -> None:
+    """All jobs are done in the end, the limit and each pause kept by all workers together."""
+    recorder = Recorder()
+    servers = [
+        Connection(resolve("a-key", recorder.url, home=tmp_path / f"home{n}", timeout=5))
+        for n in range(2)
+    ]
+    queues = [make_queue(server) for server in servers]
+    data: list[dict[str, Any]] = [
+        {"name": "complete", "data": {"prompt": f"r{n}"}, "attempts": 30, "backoff": 0.05}
+        for n in range(REFUSED)
+    ]
+    with queues[0].work():  # what the first request imports must not make starts bunch up
+        queues[0].add("complete", {"prompt": "warm"}).result().result(60)
+    recorder.arrivals.clear()
+    recorder.script = rough(0.5)
+    jobs = queues[0].add_many(data).result()
+    workers = [queue.work(concurrency=5, limiter=(10, 1.0)) for queue in queues]
+    replies = [job.result(300) for job in jobs]
+    for worker in workers:
+        worker.stop()
+    recorder.close()
+    assert [reply["text"] for reply in replies] == [f"r{n}"[::-1] for n in range(REFUSED)]
+    began = sorted(arrival.at for arrival in recorder.arrivals)
+    windows = zip(began, began[10:], strict=False)
+    assert min(later - first for first, later in windows) > 1 - BUSY
+    pauses = [at for at, said in recorder.answered if "retry-after" in said.headers]
+    assert pauses
+    for told in pauses:
+        assert not [at for at in began if told + ON_THE_WIRE < at < told + 0.5]
