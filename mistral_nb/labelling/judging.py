@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.errors import InputError
+from mistral_nb.labelling.natives import as_pandas
 from mistral_nb.labelling.plan import restore
+from mistral_nb.labelling.progress import job_seconds
+from mistral_nb.labelling.totals import cost_parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +27,6 @@ class Judged:
 
     if TYPE_CHECKING:  # what the run itself brings
         name: property
-        cost: property
         result: Callable[..., pd.DataFrame]
         _ledger: Callable[[], AbstractContextManager[Ledger]]
 
@@ -50,7 +52,7 @@ class Judged:
         """
         from mistral_nb.labelling.quality import evaluate
 
-        table = self.result()
+        table = as_pandas(self.result())
         return evaluate(table, gold, self.one_column(column))
 
     def compare(self, other: Judged, column: str | None = None, gold: Any = None) -> Comparison:
@@ -69,24 +71,40 @@ class Judged:
         """
         from mistral_nb.labelling.quality import compare
 
-        ours, theirs = self.result(), other.result()
+        ours, theirs = as_pandas(self.result()), as_pandas(other.result())
         names = (self.name, other.name)
         return compare(ours, theirs, self.one_column(column), gold, names=names)
 
     def plot(self, column: str | None = None) -> Any:
-        """Draw how often each label was given, and what the run cost (needs matplotlib).
+        """Draw how often each label was given, what took how long, and what it cost.
+
+        Online the time is that of each answer; of a run in batch mode, that of each batch
+        job from its creation until its answers were here.
 
         Args:
             column: The result column to draw; needed only where there are several.
 
         Returns:
             A matplotlib Figure.
+
+        Raises:
+            InputError: Several columns leave a choice.
+            ImportError: Matplotlib is not installed; the message says how to install it.
         """
         from mistral_nb.labelling.plots import plot_run
 
-        table = self.result()
-        cost = {self.name: self.cost}
-        return plot_run(table, self.one_column(column), cost=cost, title=self.name)
+        table = as_pandas(self.result())
+        with self._ledger() as ledger:
+            seconds, jobs = ledger.seconds(), job_seconds(ledger.shards())
+            cost = cost_parts(ledger, ledger.run().model)
+        return plot_run(
+            table,
+            self.one_column(column),
+            seconds=seconds or None,
+            jobs=jobs or None,
+            cost=cost or {"all tokens": None},
+            title=self.name,
+        )
 
     def one_column(self, column: str | None = None) -> str:
         """Return the result column meant: the one named, or the only one.

@@ -27,6 +27,7 @@ BARS = 20
 """Labels shown at most in a picture of a run, the most frequent first."""
 FEW = 6
 """Fewer bars than this leave room free, so as not to be thick."""
+UNITS = (("hours", 3600.0), ("minutes", 60.0))
 NAME = 40
 """Characters of a label's name shown at most."""
 
@@ -104,6 +105,7 @@ def plot_run(
     label: Hashable = "label",
     *,
     seconds: Any = None,
+    jobs: Mapping[str, float] | None = None,
     cost: Mapping[str, float | None] | None = None,
     currency: str = "USD",
     title: str = "",
@@ -115,6 +117,7 @@ def plot_run(
         label: Name of the label column.
         seconds: Latency of each answer in seconds: a column's name, a Series or a list of any
             length; None leaves this picture out.
+        jobs: Batch job -> seconds it took; None leaves this picture out.
         cost: What is paid for -> its price, for instance input and output tokens; None as a
             price is shown as unknown. None leaves this picture out.
         currency: Of the prices.
@@ -135,6 +138,8 @@ def plot_run(
         times = column_of(table, seconds, "seconds") if named else pd.Series(seconds)
         numbers = pd.to_numeric(times, errors="coerce").dropna().to_numpy(dtype=float)
         panels.append(lambda ax: _draw_seconds(ax, numbers))
+    if jobs is not None:
+        panels.append(lambda ax: _draw_jobs(ax, jobs))
     if cost is not None:
         panels.append(lambda ax: _draw_cost(ax, cost, currency))
     height = max(3.0, 0.8 + 0.24 * min(labels.nunique() + 1, BARS + 1))
@@ -180,6 +185,16 @@ def _draw_seconds(ax: Axes, seconds: np.ndarray[Any, Any]) -> None:
         ax.annotate(
             f" {words} within {value:.2g} s", (value, level * top), color=INK, fontsize=9, va="top"
         )
+
+
+def _draw_jobs(ax: Axes, jobs: Mapping[str, float]) -> None:
+    slowest = sorted(jobs, key=lambda name: -jobs[name])[:BARS]
+    longest = max(jobs.values())
+    unit, size = next((each for each in UNITS if longest >= 2 * each[1]), ("seconds", 1.0))
+    bars = [(_name(name), jobs[name] / size, RIGHT) for name in jobs if name in slowest]
+    _draw_bars(ax, bars, "{:,.1f}".format)
+    most = f", the {BARS} slowest of {len(jobs):,}" if len(jobs) > BARS else ""
+    ax.set_title(f"{unit.capitalize()} a batch job took{most}", fontsize=10, color=INK, loc="left")
 
 
 def _draw_cost(ax: Axes, cost: Mapping[str, float | None], currency: str) -> None:

@@ -13,13 +13,14 @@ from mistral_nb.labelling.ledger import ROWS
 from mistral_nb.labelling.totals import spent, usage_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from mistral_nb.labelling.folder import RunFolder
     from mistral_nb.labelling.ledger import Ledger, Shard
     from mistral_nb.replies import Usage
 
-__all__ = ["Details", "Example", "Failure", "details_of"]
+__all__ = ["Details", "Example", "Failure", "details_of", "job_seconds"]
 
 KINDS = 6
 """Kinds of errors told apart, the most frequent first; the rest is one kind."""
@@ -111,6 +112,22 @@ def details_of(ledger: Ledger, folder: RunFolder) -> Details:
         others=others,
         jobs=tuple(each for each in shards if record.mode == "batch" or each.job_id),
     )
+
+
+def job_seconds(shards: Iterable[Shard]) -> dict[str, float]:
+    """Return how long each batch job took until its answers were here.
+
+    Args:
+        shards: All shards of a run.
+
+    Returns:
+        A name for each job that was created and read -> seconds.
+    """
+    return {
+        f"job {shard.id}": shard.changed - shard.submitted
+        for shard in shards
+        if shard.state == "done" and shard.submitted is not None
+    }
 
 
 def _projected(ledger: Ledger, shards: list[Shard], dollars: float | None) -> float | None:

@@ -14,6 +14,8 @@ from mistral_nb.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from matplotlib.figure import Figure
+
     from mistral_nb.labelling import Run
 
 DF = pd.DataFrame(
@@ -63,3 +65,29 @@ def test_a_run_draws_itself(label: Callable[..., Run]) -> None:
     run = label(DF, name="drawn")
     figure = run.plot()
     assert figure.axes
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axes.get_title(loc="left") for axes in figure.axes]
+
+
+def test_a_picture_of_an_online_run_has_its_times(label: Callable[..., Run]) -> None:
+    """Online: labels, the seconds of every answer, and the cost by kind of token."""
+    mpl.use("Agg")
+    figure = label(DF, name="online", mode="online").plot()
+    labels, seconds, cost = titles(figure)
+    assert labels.startswith("Labels of 4 rows")
+    assert seconds == "Seconds an answer took"
+    assert cost.startswith("Cost: 0.00")
+    assert sum(bar.get_height() for bar in figure.axes[1].patches) == 3
+    named = [text.get_text() for text in figure.axes[2].get_yticklabels()]
+    assert named == ["prompt", "cached prompt", "reply"]
+
+
+def test_a_picture_of_a_batch_run_has_its_jobs(label: Callable[..., Run]) -> None:
+    """In batch mode the jobs' times stand where those of answers would; no price is no number."""
+    mpl.use("Agg")
+    run = label(DF, name="batch", mode="batch", shard_lines=2, model="voxtral-small-2507")
+    _, jobs, cost = titles(run.plot())
+    assert jobs == "Seconds a batch job took"
+    assert cost == "Cost: not known"
