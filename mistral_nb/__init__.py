@@ -82,10 +82,10 @@ def stream(messages: Any, **options: Any) -> StreamHandle:
 
 
 @overload
-def label(df: Any, prompt: Any, *, dry_run: Literal[True], **options: Any) -> Estimate: ...
+def label(df: Any, prompt: Any = ..., *, dry_run: Literal[True], **options: Any) -> Estimate: ...
 @overload
-def label(df: Any, prompt: Any, *, dry_run: Literal[False] = ..., **options: Any) -> Run: ...
-def label(df: Any, prompt: Any, **options: Any) -> Run | Estimate:
+def label(df: Any, prompt: Any = ..., *, dry_run: Literal[False] = ..., **options: Any) -> Run: ...
+def label(df: Any, prompt: Any = None, **options: Any) -> Run | Estimate:
     """Label a table in the default session: see :meth:`mistral_nb.Session.label`."""
     made: Run | Estimate = _session().label(df, prompt, **options)
     return made
@@ -161,3 +161,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*__all__, "__version__"])
+
+
+def _register_accessors() -> None:
+    from mistral_nb.accessor import watch
+
+    watch()
+
+
+_register_accessors()

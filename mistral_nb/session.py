@@ -101,13 +101,13 @@ class Session:
 
     @overload
     def label(
-        self, df: Any, prompt: Any, *, dry_run: Literal[True], **options: Any
+        self, df: Any, prompt: Any = ..., *, dry_run: Literal[True], **options: Any
     ) -> Estimate: ...
     @overload
     def label(
         self,
         df: Any,
-        prompt: Any,
+        prompt: Any = ...,
         *,
         show: bool | None = None,
         dry_run: Literal[False] = ...,
@@ -116,7 +116,7 @@ class Session:
     def label(
         self,
         df: Any,
-        prompt: Any,
+        prompt: Any = None,
         *,
         show: bool | None = None,
         dry_run: bool = False,
@@ -125,13 +125,13 @@ class Session:
         """Label every row of a table; see :func:`mistral_nb.labelling.start_run`.
 
         Args:
-            df: Rows to label, shape (rows, columns).
-            prompt: Template with ``{column}`` places, or a function of a row.
+            df: Rows to label, shape (rows, columns): of pandas, polars, Arrow or Dask.
+            prompt: Template with ``{column}`` places, or a function of a row; None for OCR.
             show: True shows progress, False does not; None shows it in notebooks and
                 terminals.
             dry_run: Send nothing; return what would be sent, with its tokens and cost.
             **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ``max_cost``,
-                ``sample``, ``fresh``, ...
+                ``sample``, ``fresh``, ``endpoint``, ``examples``, ``images``, ...
 
         Returns:
             The run: ``await`` it or call ``.result()`` for the labelled table. With
@@ -243,11 +243,11 @@ class Session:
         Returns:
             The review; ``review.table`` has the table with the decisions at any time.
         """
-        from mistral_nb.labelling import reviews_file
+        from mistral_nb.labelling import as_pandas, reviews_file
         from mistral_nb.widgets.review import review
 
         store = reviews_file(self.settings, run.name)
-        table = run.result()
+        table = as_pandas(run.result())
         return review(table, label=run.one_column(column), store=store, **options)
 
     def queue(self, url: str | None = None, name: str = "jobs", **options: Any) -> Queue:
