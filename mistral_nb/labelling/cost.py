@@ -40,6 +40,8 @@ REPLY_TOKENS = 1000
 """Longest free reply where max_tokens sets no limit, as a guess."""
 THOUGHT_TOKENS = 4000
 """Longest thinking of a model that reasons, likewise."""
+IMAGE = (64, 4160)
+"""Tokens of a small and of the largest image: nobody looks at them before they are sent."""
 SHARED = 64
 """A beginning that all requests share may be cached by the server from so many tokens on."""
 _BLOCK = 2_000
@@ -76,6 +78,7 @@ class Forecast:
         prompt: Tokens of all prompts.
         completion: Tokens of all replies.
         shared: Tokens at the beginning of each prompt that all have in common.
+        images: How many images there are.
         cost: US dollars; None where the model's price is not known.
     """
 
@@ -87,6 +90,7 @@ class Forecast:
     prompt: Amount
     completion: Amount
     shared: int
+    images: int
     cost: Amount | None
 
 
@@ -206,6 +210,11 @@ def forecast(tally: Tally, model: str, reply: Guess, *, batch: bool) -> Forecast
     prompt = project(sizes, counts, requests, size)
     if not own:
         prompt = prompt.times(1 - ESTIMATED, 1 + ESTIMATED)
+    images = sum(map(_images, bodies)) * requests / max(1, len(bodies))
+    prompt = Amount(
+        prompt.low - images * (tokens.IMAGE_TOKENS - IMAGE[0]),
+        prompt.high + images * (IMAGE[1] - tokens.IMAGE_TOKENS),
+    )
     completion = reply.tokens.times(requests)
     shared = _shared(bodies, name)
     return Forecast(
@@ -217,6 +226,7 @@ def forecast(tally: Tally, model: str, reply: Guess, *, batch: bool) -> Forecast
         prompt,
         completion,
         shared,
+        round(images),
         _cost(price_of(model, batch=batch), prompt, completion, shared * max(0, requests - 1)),
     )
 
@@ -273,6 +283,16 @@ def body_tokens(body: dict[str, Any], name: str) -> int:
         return len(orjson.dumps(body)) // 4
 
 
+def _images(body: dict[str, Any]) -> int:
+    """Count the images in a request's messages."""
+    try:
+        contents = [message.get("content") for message in body.get("messages", ())]
+        chunks = [each for content in contents if isinstance(content, list) for each in content]
+        return sum(1 for each in chunks if each.get("type") == "image_url")
+    except AttributeError:
+        return 0
+
+
 def _any(given: Any, name: str) -> int:
     if isinstance(given, str):
         return tokens.count(given, name)
@@ -309,7 +329,7 @@ def guess_reply(schema: Schema | None, options: dict[str, Any], model: str, endp
         Tokens from low to high, and the rule in words.
     """
     if not endpoint.endswith(("/chat/completions", "/fim/completions", "/conversations")):
-        return Guess(Amount(0, 0), "the endpoint writes none")
+        return Guess(Amount(0, 0), "this endpoint bills none")
     limit = options.get("max_tokens")
     limit = limit if isinstance(limit, int) else None
     if schema is None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mistral_nb.labelling.cost import Forecast, Guess, Tally, forecast, guess_reply
+from mistral_nb.labelling.cost import IMAGE, Forecast, Guess, Tally, forecast, guess_reply
 from mistral_nb.labelling.prices import PRICES_OF, dollars, price_of
 from mistral_nb.labelling.reports import Line, Listing, Notes, Table, bundle, count
 from mistral_nb.labelling.requests import content_digest
@@ -127,6 +127,8 @@ class Estimate:
         by = f"Tokens: counted {where}, with the tokenizer {cast.tokenizer}"
         if not cast.own:
             by += " (estimated: the model may have another one, so 10 % on either side)"
+        if cast.images:
+            by += f". Each of {cast.images:,} images is taken as {IMAGE[0]} to {IMAGE[1]:,} tokens"
         if cast.shared:
             by += (
                 f". Low takes the {cast.shared:,} tokens that all prompts begin with as cached by "

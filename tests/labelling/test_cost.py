@@ -124,6 +124,17 @@ def test_a_model_with_another_tokenizer_is_an_estimate() -> None:
     assert forecast(tally(bodies), "mine", REPLY, batch=True).cost is None
 
 
+def test_images_are_taken_as_small_and_as_large() -> None:
+    """Nobody looks at an image before it is sent, so the bounds are far apart."""
+    chunk = {"type": "image_url", "image_url": "https://example.com/a.png"}
+    content = [{"type": "text", "text": "What is it?"}, chunk, chunk]
+    made = tally([orjson.dumps({"messages": [{"role": "user", "content": content}]})])
+    cast = forecast(made, MODEL, REPLY, batch=True)
+    assert cast.images == 2
+    text = exact([body("What is it?")])
+    assert cast.prompt == (text + 2 * cost.IMAGE[0], text + 2 * cost.IMAGE[1])
+
+
 @pytest.mark.parametrize(
     "given",
     [

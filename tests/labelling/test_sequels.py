@@ -143,6 +143,28 @@ def test_a_job_can_be_resubmitted(label: Label, simulator: Simulator, home: Path
     assert run.status == "detached"
 
 
+def test_a_crash_amid_resubmitting_loses_nothing(
+    label: Label,
+    simulator: Simulator,
+    connection: Connection,
+    bus: EventBus,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Between the cancelled job and the new one, a resume sends the rest by itself."""
+    run = held(simulator, label)
+
+    def full(*_: Any) -> None:
+        raise errors.StoreError("The disk is full.")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("mistral_nb.labelling.again.rewrite", full)
+        with pytest.raises(errors.StoreError, match=r"mnb\.resume\('x'\)"):
+            run.resubmit(0).result(30)
+    simulator.batch_rate = 0
+    assert resume(connection, bus, "x").result(30)["_error"].isna().all()
+    assert simulator.stats()["batch_rows"] == ROWS
+
+
 def test_only_jobs_that_do_not_move_are_resubmitted_unasked(
     label: Label, simulator: Simulator, connection: Connection, bus: EventBus
 ) -> None:
