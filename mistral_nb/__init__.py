@@ -21,12 +21,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb import agents, errors, jobs
+    from mistral_nb import agents, errors, jobs, webhooks
     from mistral_nb.agents.conversation import Conversation
     from mistral_nb.event_source import sse
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import Estimate, ListRun, Run
     from mistral_nb.portal import allow_nested_run, run
+    from mistral_nb.relay import Relay
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
     from mistral_nb.widgets.review import Review
@@ -42,6 +43,7 @@ __all__ = [
     "StreamHandle",
     "ToolCall",
     "Usage",
+    "WebhookNotifier",
     "agents",
     "allow_nested_run",
     "connect",
@@ -57,8 +59,11 @@ __all__ = [
     "review",
     "run",
     "runs",
+    "serve",
     "sse",
     "stream",
+    "webhook_receiver",
+    "webhooks",
 ]
 
 _HOMES = {
@@ -123,6 +128,23 @@ def conversations() -> pd.DataFrame:
     return _session().conversations()
 
 
+def WebhookNotifier(secret: Any = None, **options: Any) -> webhooks.WebhookNotifier:  # noqa: N802 - reads as what it gives
+    """Open a sender of signed webhooks: see :meth:`mistral_nb.Session.webhooks`."""
+    return _session().webhooks(secret, **options)
+
+
+def webhook_receiver(secret: Any, port: int = 0, **options: Any) -> webhooks.WebhookReceiver:
+    """Receive webhooks on this machine: see :class:`mistral_nb.webhooks.WebhookReceiver`."""
+    from mistral_nb.webhooks import WebhookReceiver
+
+    return WebhookReceiver(secret, port, **options)
+
+
+def serve(**options: Any) -> Relay:
+    """Start a relay of chats and jobs: see :meth:`mistral_nb.Session.serve`."""
+    return _session().serve(**options)
+
+
 def resume(name: str, df: pd.DataFrame | None = None, **options: Any) -> Run:
     """Go on with a labelling run: see :meth:`mistral_nb.Session.resume`."""
     return _session().resume(name, df, **options)
@@ -152,7 +174,7 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"agents", "errors", "jobs"}:
+    if name in {"agents", "errors", "jobs", "webhooks"}:
         return import_module(f"mistral_nb.{name}")
     if name in _HOMES:
         return getattr(import_module(f"mistral_nb.{_HOMES[name]}"), name)

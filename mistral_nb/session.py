@@ -14,7 +14,7 @@ from mistral_nb.streaming import StreamHandle, start_stream
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import pandas as pd
 
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from mistral_nb.agents.registry import Agents
     from mistral_nb.jobs import Queue
     from mistral_nb.labelling import Estimate, ListRun, Run
+    from mistral_nb.relay import Relay
     from mistral_nb.replies import Usage
+    from mistral_nb.webhooks import WebhookNotifier
     from mistral_nb.widgets.review import Review
 
 __all__ = ["Session", "connect", "default_session"]
@@ -45,6 +47,7 @@ class Session:
         self.events = EventBus(self.connection.portal)
         self._usage: dict[str, list[Usage]] = {}
         self._queues: dict[tuple[Any, ...], Queue] = {}
+        self._notifier: WebhookNotifier | None = None
         self._conversations: Conversations | None = None
         self._lock = threading.Lock()
 
@@ -64,6 +67,7 @@ class Session:
         system: str | None = None,
         show: bool | None = None,
         settle: bool = True,
+        callback_url: str | None = None,
         **options: Any,
     ) -> StreamHandle:
         """Ask for a reply; it shows as it arrives, and the handle is there at once.
@@ -75,6 +79,7 @@ class Session:
             show: True shows it live (in a cell, or as text on stdout), False does not;
                 None shows it in notebooks and IPython only.
             settle: Replace the live view by static output at the end (see README).
+            callback_url: Told by a signed webhook when the reply has ended.
             **options: Options of the SDK's `chat.stream`: temperature, max_tokens, tools,
                 response_format, random_seed, ...
 
@@ -89,6 +94,9 @@ class Session:
             self.connection, self.events, messages, model=model, system=system, **options
         )
         handle.finish_with(partial(self._count_usage, handle))
+        if callback_url is not None:
+            told = {"requestId": handle.request_id, "model": handle.model}
+            self._call_back(callback_url, handle, "chat", lambda: {**told, "text": handle.text})
         if _interactive() if show is None else show:
             from mistral_nb import widgets
 
@@ -120,6 +128,7 @@ class Session:
         *,
         show: bool | None = None,
         dry_run: bool = False,
+        callback_url: str | None = None,
         **options: Any,
     ) -> Run | Estimate:
         """Label every row of a table; see :func:`mistral_nb.labelling.start_run`.
@@ -130,6 +139,7 @@ class Session:
             show: True shows progress, False does not; None shows it in notebooks and
                 terminals.
             dry_run: Send nothing; return what would be sent, with its tokens and cost.
+            callback_url: Told by a signed webhook when the run has ended in this process.
             **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ``max_cost``,
                 ``sample``, ``fresh``, ``endpoint``, ``examples``, ``images``, ...
 
@@ -143,12 +153,18 @@ class Session:
             return start_run(
                 self.connection, self.events, df, prompt=prompt, dry_run=True, **options
             )
-        return self._shown(
-            start_run(self.connection, self.events, df, prompt=prompt, **options), show
-        )
+        run = start_run(self.connection, self.events, df, prompt=prompt, **options)
+        if callback_url is not None:
+            told = {"run": run.name}
+            self._call_back(callback_url, run, "run", lambda: {**told, "counts": run.counts})
+        return self._shown(run, show)
 
     def label_files(
-        self, source: str | os.PathLike[str], out: str | os.PathLike[str], prompt: Any, **options: Any
+        self,
+        source: str | os.PathLike[str],
+        out: str | os.PathLike[str],
+        prompt: Any,
+        **options: Any,
     ) -> Any:
         """Label a data set in files, larger than memory, into files of the same names.
 
@@ -261,6 +277,7 @@ class Session:
         Returns:
             The queue: ``queue.add(...)``, ``queue.work()``.
         """
+        from mistral_nb import webhooks  # noqa: F401 - a queue's callbacks are its jobs
         from mistral_nb.jobs import Queue
 
         key = (url, name, *sorted(options.items()))
@@ -310,6 +327,50 @@ class Session:
         from mistral_nb.agents.registry import Agents
 
         return Agents(self.connection)
+
+    def webhooks(self, secret: Any = None, **options: Any) -> WebhookNotifier:
+        """Return a notifier, with a queue of its own and a worker that delivers.
+
+        Args:
+            secret: Shared with the receivers; None takes the notifier made before, or
+                ``MISTRAL_NB_WEBHOOK_SECRET``.
+            **options: ``allow``, ``name``: see :class:`mistral_nb.webhooks.WebhookNotifier`.
+
+        Returns:
+            The notifier: ``notifier.notify(url, event, data)``.
+        """
+        from mistral_nb.webhooks import WebhookNotifier
+
+        if self._notifier is None or secret is not None or options:
+            queue = self.queue(name="webhooks")
+            self._notifier = WebhookNotifier(secret, queue=queue, **options)
+            if not queue.working:
+                queue.work()
+        return self._notifier
+
+    def serve(self, queue: Queue | None = None, **options: Any) -> Relay:
+        """Start a relay: chats and jobs over HTTP, as server-sent events.
+
+        Args:
+            queue: Its jobs; None takes the session's.
+            **options: ``port``, ``host``, ``token``, ``cors``, ``work``, ...: see
+                :class:`mistral_nb.relay.Relay`.
+
+        Returns:
+            The running relay; its address and token are printed once.
+        """
+        from mistral_nb.relay import Relay
+
+        relay = Relay(queue or self.queue(), **options)
+        relay.announce()
+        return relay
+
+    def _call_back(
+        self, url: str, work: Any, kind: str, describe: Callable[[], dict[str, Any]]
+    ) -> None:
+        from mistral_nb.webhooks.callbacks import call_back
+
+        call_back(self.connection.portal, self.webhooks(), url, work, kind, describe)
 
     def usage(self) -> pd.DataFrame:
         """Return tokens streamed in this session, one row a model."""

@@ -78,7 +78,10 @@ class Secrets:
             each.get_secret_value() if isinstance(each, SecretStr) else each for each in listed
         ]
         if not texts:
-            raise InputError("secret is missing: pass one, or make one with mnb.new_secret().")
+            raise InputError(
+                "secret is missing: pass one to mnb.WebhookNotifier (mnb.webhooks.new_secret() "
+                "makes one), or set MISTRAL_NB_WEBHOOK_SECRET."
+            )
         self._keys = [_key(text) for text in texts]
 
     def __repr__(self) -> str:
@@ -128,12 +131,12 @@ def _key(text: str) -> bytes:
         except ValueError:
             raise InputError(
                 "The secret begins with whsec_ but what follows is no base64. "
-                "Copy it again, or make one with mnb.new_secret()."
+                "Copy it again, or make one with mnb.webhooks.new_secret()."
             ) from None
     if len(key) < SHORTEST_SECRET:
         raise InputError(
             f"The secret is too short to guard anything ({len(key)} bytes, at least "
-            f"{SHORTEST_SECRET}). Make one with mnb.new_secret()."
+            f"{SHORTEST_SECRET}). Make one with mnb.webhooks.new_secret()."
         )
     return key
 
