@@ -83,12 +83,13 @@ _INDEXES = (
 )
 ROWS = """
     SELECT r.row AS row, a.text AS text, COALESCE(r.error, a.error) AS error, a.status AS status,
-           COALESCE(r.twin, r.row) AS answered_by, r.error IS NULL AND a.row IS NULL AS open
+           COALESCE(r.twin, r.row) AS answered_by, r.error IS NULL AND a.row IS NULL AS open,
+           o.attempts AS attempts
     FROM request r
     LEFT JOIN request o ON o.row = COALESCE(r.twin, r.row)
     LEFT JOIN attempt a ON a.row = o.row AND a.number = o.attempts
 """
-"""Selects every row with its result: row, text, error, status, answered_by, open."""
+"""Selects every row with its result: row, text, error, status, answered_by, open, attempts."""
 _BLOCK = 2_000
 
 
@@ -377,9 +378,10 @@ class Ledger:
             return cursor.execute(sql, values).fetchall()
 
     def failures(self) -> list[sqlite3.Row]:
-        """Return row, error, status and text of every row without a good result."""
+        """Return row, error, status, text and attempts of every row without a good result."""
         with self.reading() as db:
-            sql = f"SELECT row, error, status, text FROM ({ROWS}) WHERE error IS NOT NULL ORDER BY row"  # noqa: S608, E501
+            columns = "row, error, status, text, attempts"
+            sql = f"SELECT {columns} FROM ({ROWS}) WHERE error IS NOT NULL ORDER BY row"  # noqa: S608
             return db.execute(sql).fetchall()
 
     def findings(self) -> list[sqlite3.Row]:

@@ -126,11 +126,16 @@ class Told:
 
     @property
     def errors(self) -> pd.DataFrame:
-        """The rows without a result: row, error, HTTP status and the raw reply, if any."""
+        """The rows without a result: why, after how many attempts, and the last reply, if any.
+
+        Columns: row, error, status (HTTP's), raw (the reply as it came) and attempts (how many
+        answers and failures were written down for the row).
+        """
         with self._ledger() as ledger:
             rows = [tuple(each) for each in ledger.failures()]
-        table = pd.DataFrame(rows, columns=["row", "error", "status", "raw"])
-        return table.astype({"row": "int64", "error": "string", "status": "Int64", "raw": "string"})
+        kinds = {"row": "int64", "error": "string", "status": "Int64", "raw": "string"}
+        kinds["attempts"] = "int64"
+        return pd.DataFrame(rows, columns=list(kinds)).astype(kinds)
 
     @property
     def report(self) -> pd.DataFrame:

@@ -100,8 +100,8 @@ def test_failures_keep_the_raw_reply(ledger: Ledger) -> None:
         ledger.shards()[0], [(0, Answer("ok")), (1, Answer("raw", "not JSON", status=200))], []
     )
     assert [tuple(row) for row in ledger.failures()] == [
-        (1, "not JSON", 200, "raw"),
-        (3, "empty", None, None),
+        (1, "not JSON", 200, "raw", 1),
+        (3, "empty", None, None, 0),
     ]
 
 

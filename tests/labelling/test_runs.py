@@ -287,7 +287,7 @@ def test_real_queries_are_labelled_in_order(label: Label) -> None:
         ({"labels": []}, errors.InputError, "labels is empty"),
         ({"df": TABLE.assign(label="x")}, errors.InputError, "column 'label'.*prefix="),
         ({"df": TABLE.assign(_error="x")}, errors.InputError, "_error"),
-        ({"df": TEXTS}, errors.InputError, "DataFrame, not list"),
+        ({"df": TEXTS}, errors.InputError, "df must be a table: .*; not list"),
         ({"df": TABLE["text"]}, errors.InputError, "to_frame"),
         (
             {"df": TABLE.T.set_axis(pd.MultiIndex.from_product([["a"], range(4)]), axis=1)},

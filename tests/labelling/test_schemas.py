@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import orjson
 import pandas as pd
 import pytest
 from pydantic import BaseModel, Field, RootModel, field_validator
@@ -13,6 +14,11 @@ from typing_extensions import TypedDict
 
 from mistral_nb.errors import InputError, SchemaError
 from mistral_nb.labelling.schemas import Invalid, Schema, compile_schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mistral_nb.labelling import Run
 
 
 class Mood(enum.Enum):
@@ -237,3 +243,63 @@ def test_one_of_the_two() -> None:
     with pytest.raises(SchemaError, match="prefix="):
         compile_schema(Ticket, column="x")
     assert compile_schema() is None
+
+
+class Outer(BaseModel):
+    who: Person
+    tags: list[str]
+    ok: bool
+
+
+def test_nested_values_stay_objects_by_choice() -> None:
+    """flatten=False: one column for each field, of whole objects; kept in the ledger's record."""
+    text = '{"who":{"name":"Ann","age":3},"tags":["a"],"ok":true}'
+    schema = compile_schema(Outer, flatten=False)
+    assert schema is not None
+    assert [(each.name, each.kind) for each in schema.columns] == [
+        ("who", "object"), ("tags", "object"), ("ok", "boolean"),
+    ]  # fmt: skip
+    again = Schema.restore(orjson.loads(orjson.dumps(schema.record())))
+    for each in (schema, again):
+        assert each.parse(text) == ({"name": "Ann", "age": 3}, ["a"], True)
+        assert "who.age" in (each.fault('{"who":{"name":"A","age":"x"},"tags":[],"ok":true}') or "")
+    flat = compile_schema(Outer)
+    assert flat is not None
+    assert [each.name for each in flat.columns] == ["who.name", "who.age", "tags", "ok"]
+    assert flat.response_format == schema.response_format
+
+
+def test_records_of_older_ledgers_are_flat() -> None:
+    """A record without the choice is of the time when there was none."""
+    schema = compile_schema(Outer)
+    assert schema is not None
+    record = schema.record()
+    del record["flatten"]
+    assert Schema.restore(record).columns == schema.columns
+
+
+@pytest.mark.parametrize("mode", ["batch", "online"])
+def test_what_never_fits_ends_as_an_error_with_its_text(
+    label: Callable[..., Run], simulator: Any, mode: str
+) -> None:
+    """Asked for again (once in a batch, twice online), each attempt counted and paid."""
+
+    class Never(BaseModel):
+        label: Literal["a", "b"]
+
+        @field_validator("label")
+        @classmethod
+        def refuse(cls, value: str) -> str:
+            raise ValueError("never")
+
+    df = pd.DataFrame({"text": ["x", None]})
+    run = label(df, "Which? {text}", schema=Never, mode=mode)
+    done = run.result()
+    attempts = {"batch": 2, "online": 3}[mode]
+    assert done["label"].isna().all()
+    assert "never" in done["_error"].iloc[0]
+    assert run.errors["attempts"].tolist() == [attempts, 0]
+    assert orjson.loads(run.errors["raw"].iloc[0])["label"] in {"a", "b"}
+    assert pd.isna(run.errors["raw"].iloc[1])
+    stats = simulator.stats()
+    assert stats["chat_requests"] + stats["batch_rows"] == attempts
