@@ -135,10 +135,10 @@ class LiveHandle(Handle[T]):
     def __iter__(self) -> Iterator[str]:
         """Yield pieces of the answer as they arrive; raise its error at the end."""
         self._portal.refuse_own_thread()
-        events = self.events()
+        events, read = self.events(), self._reader()
         try:
             for event in events:
-                if text := self._answer_text(event):
+                if text := read(event):
                     yield text
             self._future.result()
         except KeyboardInterrupt:
@@ -149,14 +149,16 @@ class LiveHandle(Handle[T]):
 
     async def __aiter__(self) -> AsyncIterator[str]:
         """Yield pieces of the answer as they arrive; raise its error at the end."""
+        read = self._reader()
         with interrupts.offered_to(self), self.events() as events:
             async for event in events:
-                if text := self._answer_text(event):
+                if text := read(event):
                     yield text
         await self
 
-    def _answer_text(self, event: Record) -> str:
-        return event.content if isinstance(event, ChatChunk) and event.kind == "text" else ""
+    def _reader(self) -> Callable[[Record], str]:
+        """Return what reads the next piece of the answer out of each event."""
+        return _answer_text
 
     async def _work(self) -> T:
         await self.bus.publish(self._start_record())
@@ -178,3 +180,7 @@ class LiveHandle(Handle[T]):
                 with anyio.move_on_after(FINISH_LIMIT, shield=True):
                     await work()
         return result
+
+
+def _answer_text(event: Record) -> str:
+    return event.content if isinstance(event, ChatChunk) and event.kind == "text" else ""

@@ -92,8 +92,9 @@ def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Paramet
         wrapper = wrapper.func
     for each in found:
         if each.kind in {each.VAR_POSITIONAL, each.VAR_KEYWORD}:
+            stars = "*" if each.kind is each.VAR_POSITIONAL else "**"
             raise InputError(
-                f"Tool {name} takes {each}: a model cannot know what to send there. "
+                f"Tool {name} takes {stars}{each.name}: a model cannot know what to send there. "
                 "Name every parameter, or take a list or a dict."
             )
         if each.annotation is each.empty and each.name not in bound:

@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["in_thread"]
+__all__ = ["contained", "in_thread"]
+
+
+def contained(raised: BaseException) -> RuntimeError:
+    """Return an ordinary error in place of one that would end a thread or a loop."""
+    return RuntimeError(f"{type(raised).__name__}: {raised}".rstrip(": "))
 
 
 async def in_thread(work: Callable[[], Any], name: str) -> Any:
@@ -46,7 +51,7 @@ async def in_thread(work: Callable[[], Any], name: str) -> Any:
         except Exception as raised:
             error = raised
         except BaseException as raised:  # exit() or an interrupt inside a tool ends the tool
-            error = RuntimeError(f"{type(raised).__name__}: {raised}".rstrip(": "))
+            error = contained(raised)
         try:
             loop.call_soon_threadsafe(settle, result, error)
         except RuntimeError:  # the loop was closed meanwhile

@@ -12,7 +12,7 @@ import orjson
 from pydantic import BaseModel, ValidationError
 
 from mistral_nb.agents.signatures import inner, read_signature
-from mistral_nb.agents.threads import in_thread
+from mistral_nb.agents.threads import contained, in_thread
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -110,7 +110,10 @@ class Tool:
         args = [values[name] for name in self.positional if name in values]
         named = {name: value for name, value in values.items() if name not in self.positional}
         if _is_async(self.function):
-            return await self.function(*args, **named)
+            try:
+                return await self.function(*args, **named)
+            except (KeyboardInterrupt, SystemExit) as raised:  # either would end the loop
+                raise contained(raised) from raised
         result = await in_thread(
             functools.partial(self.function, *args, **named), f"tool {self.name}"
         )

@@ -25,7 +25,7 @@ from mistral_nb.live import LiveHandle
 from mistral_nb.records import Record, TurnChunk, TurnComplete, TurnEntry, TurnError, TurnStart
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from mistral_nb.agents.consent import Consent
     from mistral_nb.agents.conversation import Conversation
@@ -173,6 +173,9 @@ class TurnHandle(LiveHandle[Turn]):
         entries = enumerate(self._grown.entries)
         return [TurnEntry(self.request_id, part, entry) for part, entry in entries]
 
+    def _reader(self) -> Callable[[Record], str]:
+        return _Reader().read
+
     def _tell(self, place: int) -> None:
         entry = self._grown.entry(place)
         self.bus.publish_nowait(TurnEntry(self.request_id, place, entry))
@@ -302,3 +305,25 @@ class TurnHandle(LiveHandle[Turn]):
             await asyncio.to_thread(self.conversation.history.flush)
         except StoreError as error:
             warnings.warn(f"The turn is not saved yet. {error}", stacklevel=2)
+
+
+class _Reader:
+    """Reads a turn's text out of its events, as chunks or whole entries bring it."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, int] = {}
+
+    def read(self, event: Record) -> str:
+        """Return what an event adds; messages of one turn are a paragraph apart."""
+        if isinstance(event, TurnChunk) and event.kind == "text":
+            part, text = event.part, event.content
+        elif isinstance(event, TurnEntry) and event.entry.type == "message.output":
+            part = event.part
+            text = event.entry.text[self._seen.get(part, 0) :]
+        else:
+            return ""
+        if not text:
+            return ""
+        gap = "\n\n" if self._seen and part not in self._seen else ""
+        self._seen[part] = self._seen.get(part, 0) + len(text)
+        return gap + text

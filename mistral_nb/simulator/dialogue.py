@@ -146,9 +146,10 @@ class _Player:
     def _completed(self, functions: Sequence[Mapping[str, Any]]) -> tuple[Choice, dict[str, Any]]:
         args = {**self.actor.completion_args, **(self.args.get("completion_args") or {})}
         messages = self.messages
-        if remaining := _named_and_left(functions, messages):
+        remaining = _named_and_left(functions, messages)
+        if remaining and args.get("tool_choice") != "none":
             # "Read the table, then mail it": the next tool that the request names.
-            functions = remaining
+            functions = remaining[:1]
             messages = [m for m in messages if m["role"] in {"user", "system"}]
             args = {**args, "tool_choice": "any"}
         system = self.actor.instructions
@@ -279,17 +280,27 @@ def _offers(actor: Actor, met: set[str]) -> dict[str, dict[str, Any]]:
 def _named_and_left(
     functions: Sequence[Mapping[str, Any]], messages: Sequence[Mapping[str, Any]]
 ) -> list[Mapping[str, Any]]:
-    """Return the tools that the request names in full and that have not been used for it."""
-    if messages[-1]["role"] != "tool":
+    """Return the tools that the request names in full and that were not used for it, in order."""
+    since = max((n for n, m in enumerate(messages) if m["role"] == "user"), default=None)
+    if since is None:
         return []
-    since = max(n for n, message in enumerate(messages) if message["role"] == "user")
-    asked = stems(plain_text(messages[since].get("content")))
+    words = [stems(word) for word in plain_text(messages[since].get("content")).split()]
+    asked = frozenset().union(*words)
     used = {
         call["function"]["name"]
         for message in messages[since:]
         for call in message.get("tool_calls") or ()
     }
-    return [f for f in functions if f["name"] not in used and stems(f["name"]) <= asked][:1]
+    left = [f for f in functions if f["name"] not in used and stems(f["name"])]
+    named = [f for f in left if stems(f["name"]) <= asked]
+    return sorted(named, key=lambda f: _place(stems(f["name"]), words))
+
+
+def _place(name: frozenset[str], words: Sequence[frozenset[str]]) -> int:
+    """Return where in a text the last word of a name stands first."""
+    return max(
+        (next(n for n, word in enumerate(words) if each in word) for each in name), default=0
+    )
 
 
 def _as_chat(history: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

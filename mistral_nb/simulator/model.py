@@ -218,9 +218,23 @@ def _tool_calls(
     calls = []
     for function in chosen:
         for part in _parts(prompt, parallel=body.get("parallel_tool_calls", True)):
-            arguments = _json_spaced(fill(function.get("parameters"), part, seed))
+            arguments = _json_spaced(fill(_asked_for(function, part), part, seed))
             calls.append((_call_id(seed, function["name"], arguments), function["name"], arguments))
     return tuple(dict.fromkeys(calls))
+
+
+def _asked_for(function: Mapping[str, Any], prompt: str) -> Any:
+    """Return a tool's schema without the optional parameters of which nothing is said."""
+    schema = function.get("parameters")
+    if not isinstance(schema, dict) or not schema.get("required"):
+        return schema
+    said = stems(prompt)
+    kept = {
+        name: each
+        for name, each in schema.get("properties", {}).items()
+        if name in schema["required"] or stems(name) & said
+    }
+    return {**schema, "properties": kept}
 
 
 def _parts(prompt: str, *, parallel: bool) -> list[str]:
