@@ -102,7 +102,7 @@ class Judged:
             self.one_column(column),
             seconds=seconds or None,
             jobs=jobs or None,
-            cost=cost or {"all tokens": None},
+            cost=cost or {"all": None},
             title=self.name,
         )
 

@@ -26,7 +26,7 @@ KINDS = 6
 """Kinds of errors told apart, the most frequent first; the rest is one kind."""
 EXAMPLES = 3
 """Rows shown of each kind."""
-TEXTS = 1_000
+TEXTS = 10_000
 """Different error texts looked at."""
 CUT = 240
 """Characters of an error, a request or a reply that are kept."""

@@ -44,8 +44,8 @@ def cost_parts(ledger: Ledger, model: str) -> dict[str, float] | None:
         model: Model that answered.
 
     Returns:
-        ``prompt``, ``cached prompt`` and ``reply`` -> US dollars, or None where the model's
-        price is not known.
+        ``prompt``, ``reply`` and, where there is any, ``cached prompt`` -> US dollars; None
+        where the model's price is not known.
     """
     sql = (
         "SELECT shard IS NOT NULL, SUM(prompt_tokens), SUM(completion_tokens), "
@@ -62,7 +62,7 @@ def cost_parts(ledger: Ledger, model: str) -> dict[str, float] | None:
         parts["prompt"] += price.of(prompt - cached, 0)
         parts["cached prompt"] += price.of(cached, 0, cached)
         parts["reply"] += price.of(0, completion)
-    return parts
+    return {kind: paid for kind, paid in parts.items() if paid or kind != "cached prompt"}
 
 
 def summary(ledger: Ledger, record: RunRecord) -> str:

@@ -10,22 +10,25 @@ import asyncio
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mistral_nb.errors import MistralNbError
-from mistral_nb.labelling.batch import STILL
+from mistral_nb.labelling.batch import STILL, still
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from mistral_nb.labelling import Run
     from mistral_nb.labelling.ledger import Shard
     from mistral_nb.labelling.progress import Details
     from mistral_nb.widgets.frames import Frame
 
-__all__ = ["OVER", "Pace", "RunScreen", "clock", "stalled"]
+__all__ = ["OVER", "Pace", "RunScreen", "clock"]
 
+T = TypeVar("T")
 LOOK_EVERY = 1.0
 LOOK_SHARE = 30
-"""The ledger is read at most every second, and at most a thirtieth of the time."""
+"""The ledger is read at most every second, and for at most a thirtieth of a processor's time."""
 LAST_LOOK = 1.5
 """Seconds the last look may keep a run's result waiting."""
 PACE_EVERY = 1.0
@@ -140,13 +143,11 @@ class RunScreen:
             await asyncio.wait({self._look})
 
     async def _read(self) -> None:
-        began = time.monotonic()
         try:
             with suppress(MistralNbError):  # not written yet, or locked for a while
-                self.details = await asyncio.to_thread(self.run.details)
+                self.details, self._took = await asyncio.to_thread(_timed, self.run.details)
         finally:
             self._looked = time.monotonic()
-            self._took = self._looked - began
             self._look = None
 
     def _measure(self, now: float) -> None:
@@ -211,15 +212,19 @@ class RunScreen:
         return state
 
 
-def stalled(shard: Shard, now: float) -> bool:
-    """Return True if a batch job has not moved for long."""
-    return shard.state == "submitted" and now - shard.changed >= STILL
+def _timed(work: Callable[[], T]) -> tuple[T, float]:
+    """Return what some work gives, and the processor time it took."""
+    began = time.thread_time()
+    return work(), time.thread_time() - began
+
+
+def _stalled(shard: Shard) -> bool:
+    return shard.state == "submitted" and still(shard) >= STILL
 
 
 def _jobs(shards: tuple[Shard, ...], *, over: bool) -> tuple[list[list[Any]], list[int]]:
     """Return the batch jobs to show, and how many there are, have ended, are stalled."""
-    now = time.time()
-    slow = {shard.id for shard in shards if not over and stalled(shard, now)}
+    slow = {shard.id for shard in shards if not over and _stalled(shard)}
 
     def order(shard: Shard) -> tuple[int, int]:
         # Stalled ones first, then those at work, those to come, those that ended.

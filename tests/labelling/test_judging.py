@@ -81,7 +81,7 @@ def test_a_picture_of_an_online_run_has_its_times(label: Callable[..., Run]) -> 
     assert cost.startswith("Cost: 0.00")
     assert sum(bar.get_height() for bar in figure.axes[1].patches) == 3
     named = [text.get_text() for text in figure.axes[2].get_yticklabels()]
-    assert named == ["prompt", "cached prompt", "reply"]
+    assert named == ["prompt", "reply"]
 
 
 def test_a_picture_of_a_batch_run_has_its_jobs(label: Callable[..., Run]) -> None:

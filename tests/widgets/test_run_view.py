@@ -32,6 +32,7 @@ import mistral_nb as mnb, pandas as pd
 session = mnb.connect(api_key="k", server_url={url!r}, home={home!r})
 df = pd.DataFrame({{"text": [f"where is parcel {{n}}" for n in range(400)]}})
 """
+CONCURRENCY = {"batch": None, "online": 2}
 LABEL = "run = session.label(df, 'Topic? {text}', labels=['a', 'b'], name=%r, show=True)"
 
 
@@ -131,13 +132,52 @@ def test_an_interrupted_cell_says_how_to_go_on(
     assert server.stats()["jobs_created"] == jobs + 1
 
 
+def test_a_notebook_run_by_a_program_gets_static_content(
+    kernel: tuple[KernelManager, BlockingKernelClient],
+) -> None:
+    """Where no page can show a widget none is made: static content comes, and is brought up."""
+    _, client = kernel
+    cell = client.execute(f"df['text'] += '!'\n{LABEL % 'static'}\nlen(await run)")
+    seen = outputs(client, cell)
+    first = next(content for kind, content in seen if kind == "display_data")
+    last = [content for kind, content in seen if kind == "update_display_data"][-1]
+    for content in (first, last):
+        assert set(content["data"]) == {"text/html", "text/plain"}
+        assert content["transient"] == first["transient"]
+    assert "static: 400 of 400 rows labelled" in last["data"]["text/plain"]
+    assert not [kind for kind, _ in seen if kind.startswith("comm_")]
+
+
+def test_a_view_that_nobody_mounts_gives_way(
+    kernel: tuple[KernelManager, BlockingKernelClient], server: Simulator
+) -> None:
+    """If no page greets in time, static content takes the widget's place while the run goes on."""
+    _, client = kernel
+    server.batch_rate = None
+    setup = "from mistral_nb.widgets import run_view\nrun_view.READY_LIMIT = 0.2\ndf['text'] += '?'"
+    outputs(client, execute(client, setup))
+    cell = execute(client, f"import time\n{LABEL % 'unseen'}\ntime.sleep(1.5)")
+    seen = outputs(client, cell)
+    last = [content for kind, content in seen if kind == "update_display_data"][-1]
+    assert set(last["data"]) == {"text/html", "text/plain"}
+    assert "unseen: 0 of 400 rows" in last["data"]["text/plain"]
+    server.batch_rate = 600
+    seen = outputs(client, execute(client, "run_view.READY_LIMIT = 10\n_ = await run"))
+    assert not [content for kind, content in seen if kind == "error"]
+
+
 def run_shown(
-    simulator: Simulator, monkeypatch: pytest.MonkeyPatch, stream: io.StringIO, **options: bool
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    stream: io.StringIO,
+    mode: str = "batch",
+    **options: bool,
 ) -> str:
     connection = Connection(resolve("k", simulator.url))
     df = pd.DataFrame({"text": [f"text {n}" for n in range(60)]})
+    asked = {"prompt": "{text}", "labels": ["a", "b"], "retries": 0, "mode": mode}
     run = start_run(
-        connection, EventBus(connection.portal), df, prompt="{text}", labels=["a", "b"], retries=0
+        connection, EventBus(connection.portal), df, concurrency=CONCURRENCY[mode], **asked
     )
     monkeypatch.setattr(sys, "stderr", stream)
     run_view.show(run, **options)
@@ -154,6 +194,17 @@ def test_a_terminal_gets_a_bar_and_a_last_line(
     assert "/60" in written
     assert "running" in written
     assert "failed (see the error column" in written.splitlines()[-1]
+
+
+def test_a_terminal_is_told_the_cost_as_it_grows(
+    make_simulator: Callable[..., Simulator], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Online, where answers come one by one, the bar has the dollars so far beside it."""
+    simulator = make_simulator(faults=Faults(latency=0.1))
+    written = run_shown(simulator, monkeypatch, Terminal(), "online")
+    bar, last = written.rsplit("\r", 1)
+    assert "running, $0.0" in bar
+    assert "60 of 60 rows labelled" in last
 
 
 def test_a_script_gets_nothing_unless_it_asks(
