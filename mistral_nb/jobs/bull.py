@@ -87,7 +87,7 @@ class BullEngine:
             ) from error
         except ValueError as error:
             raise SettingsError(f"No Redis address: {error}.") from error
-        self._client = partial(_client, url)
+        self.client = partial(_client, url)
         self.name = name
         self.lease = lease
         self.status_base = status_base
@@ -103,7 +103,7 @@ class BullEngine:
         if self._bull is None:
             from bullmq import Queue
 
-            self._bull = Queue(self.name, {"connection": self._client()})
+            self._bull = Queue(self.name, {"connection": self.client()})
         return self._bull
 
     @asynccontextmanager
@@ -231,7 +231,7 @@ class BullEngine:
 
     async def watch(self, hear: Callable[[list[Note]], object]) -> Callable[[], Awaitable[None]]:
         """Call ``hear`` with all that happens from now on: BullMQ's stream of events."""
-        client = self._client()
+        client = self.client()
         async with self._errors():
             last = await client.xrevrange(self.key("events"), count=1)
         following = asyncio.create_task(self._follow(client, last[0][0] if last else "0-0", hear))
@@ -263,8 +263,7 @@ class BullEngine:
         """Take jobs and have them carried out until the shift is closed."""
         from mistral_nb.jobs.bull_work import BullWork
 
-        client = self._client(2 * shift.concurrency + 4)
-        await BullWork(self, client, shift, run).go()
+        await BullWork(self, shift, run).go()
 
     async def close(self) -> None:
         """Let go of the connections."""
@@ -272,21 +271,27 @@ class BullEngine:
             await self._bull.close()
 
 
-def _client(url: str, connections: int = 10) -> Any:
-    """Return a client that waits some seconds for a server that is being started again."""
+def _client(url: str, *, single: bool = False) -> Any:
+    """Return a client that waits some seconds for a server that is being started again.
+
+    Args:
+        url: The server.
+        single: It has one connection, which its callers take in turns: less CPU a command.
+    """
     from redis.asyncio import BlockingConnectionPool, Redis
     from redis.asyncio.retry import Retry
     from redis.backoff import ExponentialBackoff
     from redis.exceptions import BusyLoadingError, ConnectionError, TimeoutError  # noqa: A004
 
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        timeout=None,  # who finds all connections in use waits for one
-        decode_responses=True,
-        retry=Retry(ExponentialBackoff(cap=0.5, base=0.02), 30),
-        retry_on_error=[BusyLoadingError, ConnectionError, TimeoutError],
-    )
+    options: dict[str, Any] = {
+        "decode_responses": True,
+        "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), 30),
+        "retry_on_error": [BusyLoadingError, ConnectionError, TimeoutError],
+    }
+    if single:
+        return Redis.from_url(url, single_connection_client=True, **options)
+    # Who finds all connections in use waits for one.
+    pool = BlockingConnectionPool.from_url(url, max_connections=10, timeout=None, **options)
     return Redis.from_pool(pool)
 
 

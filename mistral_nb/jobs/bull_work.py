@@ -61,14 +61,13 @@ class BullWork:
 
     Args:
         engine: The queue.
-        client: A Redis client of this loop.
         shift: How many at once, how fast, and when it ends.
         run: Carries jobs out.
     """
 
-    def __init__(self, engine: BullEngine, client: Any, shift: Shift, run: Runner) -> None:
+    def __init__(self, engine: BullEngine, shift: Shift, run: Runner) -> None:
         self._engine = engine
-        self._client = client
+        self._client = client = engine.client(single=True)
         self._shift = shift
         self._run = run
         self._begin = client.register_script(BEGIN)
@@ -81,8 +80,11 @@ class BullWork:
     async def go(self) -> None:
         """Have BullMQ's worker run, and look after it."""
         from bullmq import Worker
+        from bullmq.redis_connection import RedisConnection
 
         worker = self._worker = Worker(self._engine.name, self._process, self._options())
+        # Waiting for jobs blocks a connection; by itself BullMQ would take the one client twice.
+        worker.backend.blocking_connection = RedisConnection(self._engine.client(single=True))
         worker.on("error", self._on_error)
         worker.on("failed", self._on_failed)
         running = asyncio.create_task(worker.run())
