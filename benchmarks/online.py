@@ -1,12 +1,14 @@
 """Online labelling: rows a second and CPU a row, this package beside the usual ways.
 
     python benchmarks/online.py [--rows 2000] [--at-once 64] [--latency 0.05] [--runs 3]
+                                [--only WAY ...] [--simulator]
 
 A bare server in a process of its own answers every chat request after the latency, so that
 rows / latency * at-once is the ceiling. Every way runs in a fresh process, in turn, so that
-all meet the same weather; medians over the runs. Ours include a durable ledger (an intent
-before, the answer after each request) and a check of every reply against a schema; the
-others only read the label. Peers that are not installed are left out, with a line.
+all meet the same weather; medians over the runs. Ours is the public `label`: request files,
+a durable ledger (an intent before, the answer after each request), a check of every reply
+against a schema and the merged table; the others only read the label. Peers that are not installed are left out, with a line. With
+--simulator the package's own simulator is the server, which is slower than the client.
 """
 
 from __future__ import annotations
@@ -272,6 +274,16 @@ def measure(name: str, url: str, rows: int, at_once: int) -> None:
     print(json.dumps({"rate": rows / seconds, "cpu": cpu / rows * 1000, "memory": memory}))
 
 
+def simulate(latency: float, end: Any) -> None:
+    """Answer every request with the simulator, which validates and invents."""
+    from mistral_nb.simulator import Faults, start_simulator
+
+    with tempfile.TemporaryDirectory() as home:
+        simulator = start_simulator(Path(home), faults=Faults(latency=latency))
+        end.send(simulator.url)
+        time.sleep(3600)
+
+
 def serve(latency: float, end: Any) -> None:
     """Answer every request after the latency."""
     from tests.recorder import GOOD, Arrival, Recorder, Say, refusal
@@ -293,14 +305,19 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--simulator", action="store_true", help="as the server; ours only")
     parser.add_argument("--measure", nargs=2, metavar=("WAY", "URL"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.measure:
         measure(*options.measure, options.rows, options.at_once)
         return
+    if options.simulator:
+        options.only = ["ours", "process_batch"]
     ours_end, theirs_end = multiprocessing.Pipe()
     server = multiprocessing.get_context("spawn").Process(
-        target=serve, args=(options.latency, theirs_end), daemon=True
+        target=simulate if options.simulator else serve,
+        args=(options.latency, theirs_end),
+        daemon=True,
     )
     server.start()
     url = ours_end.recv()

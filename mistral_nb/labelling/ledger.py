@@ -16,6 +16,7 @@ Every method may be called from any thread.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
+from mistral_nb.errors import StoreError
 from mistral_nb.store import open_store, storage_errors, transaction
 
 if TYPE_CHECKING:
@@ -217,6 +219,26 @@ class Ledger:
         """Write all of a block, or nothing."""
         with self.reading() as db, transaction(db):
             yield db
+
+    def wait_for_disk(self, wait: bool) -> None:
+        """Let every commit wait for the disk, or leave that to :meth:`sync`.
+
+        A commit outlives any kill of the process in either case; one that did not wait
+        outlives a power cut only after the next `sync`, or the next commit that waits.
+        """
+        with self.reading() as db:
+            db.execute(f"PRAGMA synchronous={'FULL' if wait else 'NORMAL'}")
+
+    def sync(self) -> None:
+        """Make what was committed outlive a power cut; commits may go on meanwhile."""
+        try:
+            # SQLite holds no lock on this file, so that closing it here takes none away.
+            with self.path.with_name(f"{self.path.name}-wal").open("rb+") as log:
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise StoreError(
+                f"{self.path} cannot be made safe: {error.strerror or error}. Check the disk."
+            ) from error
 
     # The run
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
 
+from mistral_nb.errors import StoreError
 from mistral_nb.labelling.answers import error_text, failed
 from mistral_nb.labelling.flights import Flights
 from mistral_nb.labelling.ledger import Answer, Shard
@@ -34,6 +35,8 @@ __all__ = ["OnlineEngine"]
 
 RECHECKS = 2
 """Most further attempts for replies that do not fit the schema: each is paid for."""
+SYNC_EVERY = 0.5
+"""Seconds of answers that a power cut, but no kill, may cost."""
 TELL_EVERY = 0.2
 KEEP_EVERY = 3.0
 """Seconds between two looks at the progress, and between two notes of it for other processes."""
@@ -95,13 +98,16 @@ class OnlineEngine:
             rechecks=min(RECHECKS, retries),
             proven=self._base["done"] > self._base["reused"],
         )
-        watch = asyncio.create_task(self._look_after())
+        beside = [asyncio.create_task(each) for each in (self._look_after(), self._keep_safe())]
         try:
             await self._send()
         finally:
-            watch.cancel()
+            for task in beside:
+                task.cancel()
 
     async def _send(self) -> None:
+        ledger = self._work.ledger
+        await self._work.do(ledger.wait_for_disk, False)
         try:
             if not self._work.cancelled.is_set():
                 async with aclosing(self._open()) as requests:
@@ -115,6 +121,7 @@ class OnlineEngine:
             if self._sender.unsaved:
                 _unsaved[self._work.record.uid] = list(self._sender.unsaved)
             with anyio.CancelScope(shield=True):
+                await self._work.do(ledger.wait_for_disk, True)
                 await self._work.recount()
 
     async def _open(self) -> AsyncGenerator[Outgoing]:
@@ -129,6 +136,13 @@ class OnlineEngine:
                 while block := await work.do(lambda it=wanted: list(islice(it, READ_AT_ONCE))):
                     for each in block:
                         yield each
+
+    async def _keep_safe(self) -> None:
+        """Bring to the disk what commits have left to the operating system."""
+        while True:
+            await anyio.sleep(SYNC_EVERY)
+            with suppress(StoreError):  # then commits fail as well, and say so
+                await self._work.do(self._work.ledger.sync)
 
     async def _look_after(self) -> None:
         """Tell how it goes; pause it, and end it, when that is wished."""

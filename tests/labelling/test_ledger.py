@@ -120,3 +120,26 @@ def test_what_is_no_ledger_is_a_clear_error(home: Path) -> None:
     (home / "ledger.sqlite3").write_text("nonsense" * 1000)
     with pytest.raises(StoreError, match="ledger"):
         Ledger(home / "ledger.sqlite3")
+
+
+def test_commits_wait_for_the_disk_unless_told_otherwise(tmp_path: Path) -> None:
+    """A ledger waits for the disk; one that need not is brought there by `sync`, amid commits."""
+    with closing(Ledger(tmp_path / "ledger.sqlite3")) as ledger:
+
+        def level() -> int:
+            with ledger.reading() as db:
+                return int(db.execute("PRAGMA synchronous").fetchone()[0])
+
+        full, normal = 2, 1
+        assert level() == full
+        ledger.wait_for_disk(False)
+        assert level() == normal
+        ledger.add_requests([(0, b"x", None, 0, None)])
+        with ledger.writing() as db:
+            ledger.sync()
+            db.execute("DELETE FROM request")
+        ledger.wait_for_disk(True)
+        assert level() == full
+        ledger.path.with_name("ledger.sqlite3-wal").unlink()
+        with pytest.raises(StoreError, match="Check the disk"):
+            ledger.sync()
