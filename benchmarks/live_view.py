@@ -1,18 +1,27 @@
 """The live view against what people use instead: bytes, CPU, long tasks, delays, in one run.
 
     python benchmarks/live_view.py [--chunks 4000] [--rate 500] [--runs 3] [--only NAME ...]
+    python benchmarks/live_view.py --growth     # the live view alone, up to 1 MB
 
-A real JupyterLab in headless Chromium shows the same Markdown reply in each way. Bytes are
-those of every websocket message to the browser, envelopes and the final output included. CPU
-is the kernel's, less that of receiving the same reply unseen. Delays are from a chunk's
-arrival in the kernel to the screen refresh that shows it.
+A real JupyterLab in headless Chromium shows the same Markdown reply in each way; chatlas and
+Panel take part where they are installed (`pip install chatlas openai panel`).
+
+Each is measured in a new kernel, after a short reply in a cell before it.
+
+- Bytes are those of every websocket message to the browser while the cell runs, envelopes
+  and the final output included.
+- CPU is the kernel's, less that of receiving the same reply unseen by the same client.
+- The longest task is the longest that a PerformanceObserver reports on the main thread, from
+  the click to a second after the end; the row "unseen" shows what JupyterLab itself does.
+- Delays are from the moment the server sends a chunk to the screen refresh that shows it.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
+import importlib.util
+import re
 import statistics
 import tempfile
 from pathlib import Path
@@ -20,7 +29,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from tests.browser.lab import ASK, LabPage, LabServer, launch, pieces
-from tests.browser.scripted import ScriptedServer
+from tests.browser.scripted import Script, ScriptedServer
 
 WAYS = {
     "unseen": "session.stream('x', model='reply', show=False).result()",
@@ -44,35 +53,60 @@ for chunk in unseen():
     display(Markdown(text))""",
 }
 SETUP = f"""{ASK}
-import html, json, time, ipywidgets
+import html, time, anywidget, ipywidgets
 from IPython.display import Markdown, clear_output, display
 def unseen(): return session.stream('x', model='reply', show=False)
-seen = {{}}
-def note(event): seen[event.name] = time.time()
+session.stream('x', model='first').result()  # the SDK and the widget manager load themselves
 """
+PEERS = {
+    "chatlas": {
+        "chatlas unseen": "chat.chat('x', echo='none')",
+        "chatlas": "chat.chat('x', echo='output')",
+    },
+    "panel": {
+        "Panel's chat feed": """\
+feed, message = panel.chat.ChatFeed(), None
+display(feed)
+async for chunk in unseen(): message = feed.stream(chunk, message=message)""",
+    },
+}
+PEERS_SETUP = {
+    "chatlas": """
+import chatlas
+url = os.environ['SCRIPTED_URL'] + '/v1'
+chat = chatlas.ChatMistral(base_url=url, model='reply', api_key='k')
+""",
+    "panel": "\nimport panel\npanel.extension(inline=True)\n",
+}
 CELL = """
-for name in ('chat:chunk', 'chat:complete'): session.events.once(name, note)
 cpu = time.process_time()
 {way}
-cpu = time.process_time() - cpu
+print("cpu", time.process_time() - cpu)
 """
-WATCH = """([selector, end]) => {
+WATCH = """([selector, first, last]) => {
     const seen = window.seen = {tasks: []};
     new PerformanceObserver(list => seen.tasks.push(...list.getEntries().map(e => e.duration)))
         .observe({type: "longtask"});
-    const look = now => {
+    const inShadows = node => [...node.querySelectorAll("*")].filter(each => each.shadowRoot)
+        .map(each => textOf(each.shadowRoot)).join("");
+    const textOf = node => node.textContent + (inShadows(node));
+    const look = () => {
         const output = document.querySelector(selector);
         const at = Date.now() / 1000;
-        const text = (output?.querySelector("[role=log]") ?? output)?.textContent ?? "";
-        if (!seen.first && text.trim()) seen.first = at;
-        if (!seen.last && output?.textContent.slice(-400).includes(end)) seen.last = at;
+        let text = (output?.querySelector("[role=log]") ?? output)?.textContent ?? "";
+        if (output?.querySelector("[data-root-id]")) text = textOf(output);
+        if (!seen.first && text.includes(first)) seen.first = at;
+        if (!seen.last && text.slice(-2000).includes(last)) seen.last = at;
         else requestAnimationFrame(look);
     };
     requestAnimationFrame(look);
 }"""
 OUTPUT = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-Cell:nth-of-type(2) .jp-OutputArea"
-SLOW = ("HTML.value +=", "display_handle.update", "clear_output")
+SLOW = ("HTML.value +=", "display_handle.update", "clear_output", "chatlas", "Panel's chat feed")
+GROWTH = (4_000, 25_000, 100_000)
+"""Chunks of the replies that show how the live view's cost grows: 40 kB to 1 MB."""
 SIZE = 10
+BEGIN = "0. W"
 END = "The very last words."
 PARAGRAPH = """\
 ## {n}. Where the pieces wait
@@ -106,78 +140,129 @@ def reply(chunks: int, size: int = SIZE) -> str:
     return text[: chunks * size - len(END) - 2] + "\n\n" + END
 
 
-def measure(lab: LabPage, way: str) -> dict[str, float]:
-    """Show the reply in one way and measure it."""
-    lab.open("bench", [SETUP, CELL.format(way=WAYS[way]), "print(json.dumps([cpu, seen]))"])
-    lab.run(0)
-    lab.page.evaluate(WATCH, [OUTPUT, END])
-    with lab.counting() as received:
-        lab.start(1)
-        prompt = lab.cell(1).locator(".jp-InputPrompt")
-        lab.eventually(lambda: prompt.inner_text().strip("[]: ").isdigit(), "the end", limit=900)
-        if way != "unseen":
-            with contextlib.suppress(AssertionError):  # some lose what comes too fast
-                lab.eventually(lambda: lab.page.evaluate("() => window.seen.last"), "it", limit=60)
-        lab.page.wait_for_timeout(1000)
-        size = received()
-    shown = lab.page.evaluate("() => window.seen")
-    lab.run(2)
-    cpu, seen = json.loads(lab.output(2).inner_text())
+class Bench:
+    """Shows one reply after another in a real JupyterLab.
+
+    Args:
+        folder: Where JupyterLab's files go.
+        playwright: Starts the browser.
+        rate: Chunks a second.
+    """
+
+    def __init__(self, folder: Path, playwright: object, rate: float) -> None:
+        self.rate = rate
+        self._count = 0
+        self.server = ScriptedServer()
+        self.server.add("first", [reply(200)])
+        self.peers = [name for name in PEERS if importlib.util.find_spec(name)]
+        self.ways = WAYS | {way: cell for name in self.peers for way, cell in PEERS[name].items()}
+        self._setup = SETUP + "".join(PEERS_SETUP[name] for name in self.peers)
+        self._jupyter = LabServer(folder / "lab", {"SCRIPTED_URL": self.server.url})
+        self._browser = launch(playwright)
+        self._lab = LabPage(self._jupyter, self._browser)
+
+    def close(self) -> None:
+        """End the browser, JupyterLab and the server."""
+        self._browser.close()
+        self._jupyter.stop()
+        self.server.stop()
+
+    def measure(self, way: str, chunks: int) -> dict[str, float]:
+        """Show a reply in one way and measure it."""
+        script = self.server.add("reply", pieces(reply(chunks), SIZE), rate=self.rate)
+        lab = self._lab
+        # A kernel of its own for each: with Panel's extension in the page, JupyterLab shows
+        # widgets in the first notebook of a kernel only.
+        self._count += 1
+        kernel = f"bench-{self._count}"
+        lab.open("bench", [self._setup, CELL.format(way=self.ways[way])], kernel=kernel)
+        lab.run(0)
+        lab.page.evaluate(WATCH, [OUTPUT, BEGIN, END])
+        with lab.counting() as received:
+            lab.start(1)
+            prompt = lab.cell(1).locator(".jp-InputPrompt")
+            lab.eventually(lambda: prompt.inner_text().strip("[]: ").isdigit(), "end", limit=900)
+            if not way.endswith("unseen"):
+                with contextlib.suppress(AssertionError):  # some lose what comes too fast
+                    lab.eventually(lambda: lab.page.evaluate("seen.last"), "it", limit=60)
+            lab.page.wait_for_timeout(1000)
+            size = received()
+        (cpu,) = re.findall(r"cpu ([\d.]+)", lab.output(1).last.inner_text())
+        shown = lab.page.evaluate("seen")
+        self._jupyter.api("DELETE", f"kernels/{self._jupyter.kernel(kernel)}")
+        return {
+            "bytes": size / (chunks * SIZE),
+            "cpu": float(cpu) / chunks * 1e6,
+            **screen_times(script, shown),
+        }
+
+
+def screen_times(script: Script, shown: dict[str, float | list[float]]) -> dict[str, float]:
+    """Return milliseconds: the longest main-thread task and the delays of first and last."""
+    never = float("inf")
     return {
-        "bytes": size,
-        "cpu": cpu,
         "longest": max(shown["tasks"], default=0),
-        "blocked": sum(each - 50 for each in shown["tasks"]),
-        "first": 1000 * (shown.get("first", float("inf")) - seen["chat:chunk"]),
-        "last": 1000 * (shown.get("last", float("inf")) - seen["chat:complete"]),
+        "first": 1000 * (shown.get("first", never) - script.first_at),
+        "last": 1000 * (shown.get("last", never) - script.last_at),
     }
 
 
-def print_table(results: dict[str, dict[str, float]], chunks: int) -> None:
-    """Print one line for each way."""
-    unseen, text = results["unseen"], chunks * SIZE
+def medians(runs: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median of each figure."""
+    return {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+
+
+def print_row(name: str, found: dict[str, float], unseen: dict[str, float]) -> None:
+    """Print one line of the table."""
+    longest = f"{found['longest']:.0f} ms" if found["longest"] else "< 50 ms"
     print(
-        f"{'':22}{'bytes/text':>11}{'CPU us/chunk':>14}{'longest task':>14}"
-        f"{'blocked':>10}{'first char':>12}{'last char':>11}"
+        f"{name:24}{found['bytes']:11.1f}{found['cpu'] - unseen['cpu']:14.0f}{longest:>14}"
+        f"{found['first']:9.0f} ms{found['last']:8.0f} ms",
+        flush=True,
     )
-    for way, found in results.items():
-        if way == "unseen":
-            continue
-        print(
-            f"{way:22}{found['bytes'] / text:11.1f}"
-            f"{(found['cpu'] - unseen['cpu']) / chunks * 1e6:14.0f}"
-            f"{found['longest']:11.0f} ms{found['blocked']:7.0f} ms"
-            f"{found['first']:9.0f} ms{found['last']:8.0f} ms"
-        )
 
 
 def main() -> None:
-    """Measure every way and print a table of medians."""
+    """Measure every way, or the growth of one, and print a table of medians."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--chunks", type=int, default=4000)
     parser.add_argument("--rate", type=float, default=500)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", nargs="*", default=list(WAYS))
+    parser.add_argument("--only", nargs="*")
+    parser.add_argument("--growth", action="store_true")
     options = parser.parse_args()
-    server = ScriptedServer()
-    server.add("reply", pieces(reply(options.chunks), SIZE), rate=options.rate)
-    results = {}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        jupyter = LabServer(Path(folder) / "lab", {"SCRIPTED_URL": server.url})
-        browser = launch(playwright)
-        lab = LabPage(jupyter, browser)
-        measure(lab, "mistral_nb")  # JupyterLab loads its parts at first use
-        for way in dict.fromkeys(["unseen", *options.only]):
-            runs = [measure(lab, way) for _ in range(1 if way in SLOW else options.runs)]
-            results[way] = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        browser.close()
-        jupyter.stop()
-    server.stop()
-    print(
-        f"{options.chunks * SIZE / 1000:g} kB of Markdown in {options.chunks} chunks at "
-        f"{options.rate:g} chunks/s, medians of {options.runs} runs (of 1 for {', '.join(SLOW)})\n"
-    )
-    print_table(results, options.chunks)
+        bench = Bench(Path(folder), playwright, options.rate)
+        print(
+            f"{options.chunks * SIZE / 1000:g} kB of Markdown in {options.chunks} chunks at "
+            f"{options.rate:g} chunks/s, medians of {options.runs} runs (of 1 for the slow ones)\n"
+        )
+        print(
+            f"{'':24}{'bytes/text':>11}{'CPU us/chunk':>14}{'longest task':>14}"
+            f"{'first char':>12}{'last char':>11}"
+        )
+        runs = range(options.runs)
+        unseen = medians([bench.measure("unseen", options.chunks) for _ in runs])
+        if options.growth:
+            for chunks in GROWTH:
+                found = bench.measure("mistral_nb", chunks)
+                print_row(f"mistral_nb, {chunks * SIZE / 1000:g} kB", found, unseen)
+        else:
+            print_row("unseen", unseen, unseen)
+            compare(bench, options.only or list(bench.ways), options.chunks, runs, unseen)
+        bench.close()
+
+
+def compare(
+    bench: Bench, ways: list[str], chunks: int, runs: range, unseen: dict[str, float]
+) -> None:
+    """Print a line for each way to show a reply."""
+    for way in ways:
+        if way.endswith("unseen"):
+            continue
+        found = medians([bench.measure(way, chunks) for _ in runs[: 1 if way in SLOW else None]])
+        own = f"{way} unseen"
+        print_row(way, found, bench.measure(own, chunks) if own in bench.ways else unseen)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,19 @@ from mistral_nb.markdown.parsing import (
     spans,
     with_line_end,
 )
-from mistral_nb.markdown.writing import clean, leave_tex, prose, write
+from mistral_nb.markdown.writing import cite, clean, leave_tex, linked, prose, write
 
-__all__ = ["TOKEN_COLOURS", "Incremental", "Patch", "escape", "is_harmless", "prose", "render"]
+__all__ = [
+    "TOKEN_COLOURS",
+    "Incremental",
+    "Patch",
+    "cite",
+    "escape",
+    "is_harmless",
+    "linked",
+    "prose",
+    "render",
+]
 
 
 def render(text: str, *, math: Literal["mathml", "tex"] = "mathml") -> str:

@@ -60,7 +60,7 @@ SAVED = 200_000
 PASSES = 4
 """How often a frame may parse the rest."""
 
-_HALVES = ("\r", *map(chr, range(0xD800, 0xDC00)))
+_HALVES = frozenset({"\r", *map(chr, range(0xD800, 0xDC00))})
 """Characters that may be the first half of one."""
 
 
@@ -134,7 +134,7 @@ class Incremental:
         self._chunks.append(text)
         text = self._carry + (text.removeprefix(BYTE_ORDER_MARK) if begins else text)
         # The other half of a line end or of a surrogate pair may be in the next piece.
-        cut = len(text) - text.endswith(_HALVES)
+        cut = len(text) - (text[-1:] in _HALVES)
         self._carry = text[cut:]
         self._arrived.append(settle(text[:cut]))
 

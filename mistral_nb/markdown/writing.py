@@ -23,13 +23,23 @@ if TYPE_CHECKING:
 
     from markdown_it.token import Token
 
-__all__ = ["ATTRIBUTES", "TAGS", "clean", "fence_opening", "leave_tex", "prose", "write"]
+__all__ = [
+    "ATTRIBUTES",
+    "TAGS",
+    "cite",
+    "clean",
+    "fence_opening",
+    "leave_tex",
+    "linked",
+    "prose",
+    "write",
+]
 
 TITLE_LIMIT = 200
 """Characters of a link's title or of a target that is only told, not linked."""
 
 _TAGS = """
-    p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr br em strong del a span div
+    p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code hr br em strong del a span sup div
     table thead tbody tr th td
 """
 TAGS = frozenset(_TAGS.split()) | MATH_TAGS
@@ -47,6 +57,7 @@ CLASSES = {
     "li": {"mnb-task"},
     "pre": {"highlight"},
     "code": {"mnb-tex"},
+    "sup": {"mnb-cite"},
     "div": {"mnb-math"},
 }
 SCHEMES = {"http", "https", "mailto"}
@@ -65,6 +76,10 @@ _TARGETS = {
     "mnb-image": re.compile(r"https?://[^\s/?#]", re.IGNORECASE),
 }
 _TEX_MARKS = re.compile(r"[$\\]")
+_JOINER = "\u2060"
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+_LOWERED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+_CITATION = re.compile(rf"{_JOINER}([⁰¹²³⁴⁵⁶⁷⁸⁹]{{1,4}})")
 _LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 _ALIGNMENTS = {f"text-align:{side}" for side in ("left", "right", "center")}
 
@@ -179,7 +194,7 @@ def _write_inline(tokens: Sequence[Token]) -> str:
         elif kind == "image":
             out.append(_image(token, in_link=bool(closing)))
         elif kind == "link_open":
-            opening, end = _link(str(token.attrs.get("href", "")), token, "mnb-link")
+            opening, end = _link(str(token.attrs.get("href", "")), _title(token), "mnb-link")
             out.append(opening)
             closing.append(end)
         elif kind == "link_close":
@@ -202,7 +217,34 @@ def prose(text: str) -> str:
     Returns:
         HTML text, each ``$`` and ``\`` in a ``<span>`` of its own.
     """
-    return _TEX_MARKS.sub(r"<span>\g<0></span>", escape(text))
+    html = _TEX_MARKS.sub(r"<span>\g<0></span>", escape(text))
+    return _CITATION.sub(_cited, html) if _JOINER in html else html
+
+
+def cite(number: int) -> str:
+    """Return characters that, put into Markdown, become the mark of a source.
+
+    In prose the mark is ``<sup class="mnb-cite">[3]</sup>``; in code, where no element may
+    stand, it is a raised number behind an invisible joiner.
+
+    Args:
+        number: The source's number, from 1.
+    """
+    return _JOINER + str(number).translate(_RAISED)
+
+
+def _cited(mark: re.Match[str]) -> str:
+    return f'<sup class="mnb-cite">[{mark[1].translate(_LOWERED)}]</sup>'
+
+
+def linked(text: str) -> str:
+    """Write a text as HTML; one that is an address on the web as a link to it.
+
+    Args:
+        text: Untrusted text.
+    """
+    opening, closing = _link(text, "", "mnb-link")
+    return f"{opening}{prose(text)}{closing}" if opening.startswith("<a ") else prose(text)
 
 
 _INLINES: dict[str, Callable[[Token], str]] = {
@@ -218,9 +260,12 @@ _INLINES: dict[str, Callable[[Token], str]] = {
 }
 
 
-def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
+def _title(token: Token) -> str:
+    return str(token.attrs.get("title", ""))
+
+
+def _link(target: str, title: str, kind: str) -> tuple[str, str]:
     """Write a link's tags; a target that is not on the web is told in the title only."""
-    title = str(token.attrs.get("title", ""))
     if not _TARGETS[kind].match(target):
         told = escape(" ".join(filter(None, [target[:TITLE_LIMIT], title[:TITLE_LIMIT]])))
         return f'<span class="{kind}" title="{told}">', "</span>"
@@ -233,7 +278,8 @@ def _link(target: str, token: Token, kind: str) -> tuple[str, str]:
 def _image(token: Token, *, in_link: bool) -> str:
     """Write an image as a link to it: nothing is loaded until the reader asks."""
     alt = prose(_plain(token.children or [])) or "image"
-    opening, closing = _link("" if in_link else str(token.attrs.get("src", "")), token, "mnb-image")
+    target = "" if in_link else str(token.attrs.get("src", ""))
+    opening, closing = _link(target, _title(token), "mnb-image")
     return f"{opening}{alt}{closing}"
 
 

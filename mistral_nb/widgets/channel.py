@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "front_end_may_show_widgets"]
 
 _STATIC = files("mistral_nb.widgets") / "static"
-_SHARING = frozenset({"review", "run_view"})
-"""Widgets that use shared.js; the stream view, sent with every reply, does without."""
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -86,12 +84,7 @@ def _widget_class(static: str) -> Any:
     """Make the kernel's half of a widget; its name tells the browser whose style is whose."""
     from anywidget import AnyWidget
 
-    # A long module is kept in several files: name.js, name_part.js.
-    names = sorted(file.name for file in _STATIC.iterdir())
-    modules = [_packed(name) for name in names if re.fullmatch(rf"{static}(_\w+)?\.js", name)]
-    if static in _SHARING:
-        modules.append(_packed("shared.js"))
-    parts = {"_esm": "\n".join(modules), "_css": _packed(f"{static}.css")}
+    parts = {"_esm": module(static), "_css": _packed(f"{static}.css")}
     parts["__module__"] = __name__
     return type(f"{static.title().replace('_', '')}Widget", (AnyWidget,), parts)
 
@@ -107,6 +100,13 @@ def _layout() -> Any:
     if _shared_layout is None or _shared_layout.comm is None:
         _shared_layout = Layout()
     return _shared_layout
+
+
+def module(static: str) -> str:
+    """Return a widget's JavaScript, from its files name.js and name_part.js, and what all share."""
+    names = sorted(file.name for file in _STATIC.iterdir())
+    files = [name for name in names if re.fullmatch(rf"{static}(_\w+)?\.js", name)]
+    return "\n".join(map(_packed, [*files, "shared.js"]))
 
 
 def _packed(name: str) -> str:

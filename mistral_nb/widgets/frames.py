@@ -8,11 +8,12 @@ a frame as well.
 from __future__ import annotations
 
 import time
+import uuid
 import zlib
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError
-from mistral_nb.markdown import Incremental, render
+from mistral_nb.markdown import Incremental, cite, render
 from mistral_nb.widgets.endings import ending_of
 
 if TYPE_CHECKING:
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from mistral_nb.widgets.endings import Ending
 
 __all__ = ["Frame", "Screen", "checksum"]
-
-RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
-"""Turns a source's number into the mark that stands where it is cited."""
 
 Frame = dict[str, Any]
 """A JSON object with short keys."""
@@ -101,6 +99,7 @@ class Screen:
         number: Number of the last frame.
         calls: Tool calls in order.
         references: Ids of the sources cited; the first is number 1.
+        anchor: Begins the names of its elements, which differ from those of every other reply.
         thought: Seconds of thinking, once it is over.
         ending: How the reply ended; None while it goes on.
     """
@@ -110,6 +109,7 @@ class Screen:
         self.number = number
         self.calls: list[Call] = []
         self.references: list[str] = []
+        self.anchor = f"mnb-{uuid.uuid4().hex[:8]}"
         self.thought: float | None = None
         self.ending: Ending | None = None
         self._answer = _Area()
@@ -171,7 +171,7 @@ class Screen:
             if source not in self.references:
                 self.references.append(source)
                 self._news.setdefault("r", []).append([len(self.references), source])
-            self._answer.feed(str(self.references.index(source) + 1).translate(RAISED))
+            self._answer.feed(cite(self.references.index(source) + 1))
 
     def _end(self, record: ChatComplete | ChatError) -> None:
         self._thinking_over(time.monotonic())

@@ -57,10 +57,12 @@ class Outlet:
         if current_cell() in self._shown_in:
             return
         self._shown_in.add(current_cell())
-        data: dict[str, Any] = self._static()
+        self.publish(self._content(), update=False)
+
+    def _content(self) -> dict[str, Any]:
         if self.live and self._channel is not None:
-            data = {**self._channel.bundle(), "text/plain": self._lost}
-        self.publish(data, update=False)
+            return {**self._channel.bundle(), "text/plain": self._lost}
+        return self._static()
 
     def publish(self, data: dict[str, Any], *, update: bool = True) -> None:
         """Put content in all places of this output, or in a new one."""
@@ -77,8 +79,14 @@ class Outlet:
         """Go on without the widget if no page has greeted; True if that is so now."""
         if self.live and not self.pages:
             self.live = False
-            self.publish(self._static())
+            self.publish(self._content())
         return not self.live
+
+    def take_up(self) -> None:
+        """Show the widget after all: a page has greeted late."""
+        if not self.live:
+            self.live = True
+            self.publish(self._content())
 
     def settle(self) -> None:
         """Replace the widget by the static content in the notebook's document."""

@@ -8,11 +8,12 @@ those viewers throw MathML away, and the text of what is left would not say `x^2
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 import orjson
 
-from mistral_nb.markdown import escape, prose
+from mistral_nb.markdown import escape, linked, prose
 
 if TYPE_CHECKING:
     from mistral_nb.widgets.frames import Call, Screen
@@ -23,6 +24,8 @@ BODY = '<div class="jp-RenderedHTMLCommon" style="padding-right:0">{}</div>'
 QUIET = "color:var(--jp-ui-font-color2,#6b6b6b)"
 FOLDED = "border-left:2px solid var(--jp-border-color2,#e0e0e0);padding-left:0.9em"
 ALARM = "border-left:3px solid var(--jp-error-color1,#d32f2f);padding-left:0.9em"
+MARKS = re.compile(r'<a .*?</a>|<sup class="mnb-cite">\[(\d+)\]</sup>', re.DOTALL)
+"""The marks of cited sources, and links, in which no other link may stand."""
 ALARM_TITLE = "color:var(--jp-error-color1,#d32f2f)"
 
 
@@ -44,7 +47,7 @@ def bundle(screen: Screen, source: str) -> dict[str, str]:
 
 def to_html(screen: Screen) -> str:
     """Return the reply as HTML; model text in it is sanitised or escaped."""
-    answer = BODY.format(screen.html) if screen.html else ""
+    answer = BODY.format(_with_links(screen.html, screen)) if screen.html else ""
     parts = [_thinking(screen), answer, *map(_call, screen.calls), _references(screen)]
     return "".join([*parts, _ending(screen)])
 
@@ -70,6 +73,18 @@ def _thinking(screen: Screen) -> str:
     )
 
 
+def _with_links(html: str, screen: Screen) -> str:
+    """Let each mark lead to its source in the list below."""
+
+    def link(mark: re.Match[str]) -> str:
+        number = mark[1]
+        if number is None or int(number) > len(screen.references):
+            return mark[0]
+        return f'<sup><a href="#{screen.anchor}-{number}">[{number}]</a></sup>'
+
+    return MARKS.sub(link, html)
+
+
 def _call(call: Call) -> str:
     try:
         arguments = orjson.dumps(orjson.loads(call.arguments), option=orjson.OPT_INDENT_2).decode()
@@ -81,7 +96,10 @@ def _call(call: Call) -> str:
 def _references(screen: Screen) -> str:
     if not screen.references:
         return ""
-    items = "".join(f"<li>{prose(source)}</li>" for source in screen.references)
+    items = "".join(
+        f'<li id="{screen.anchor}-{number}">{linked(source)}</li>'
+        for number, source in enumerate(screen.references, start=1)
+    )
     return f'<ol style="{QUIET}">{items}</ol>'
 
 

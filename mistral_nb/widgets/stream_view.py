@@ -74,7 +74,6 @@ class StreamView:
         self._next_frame = 0.0
         self._shown_length = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._retrying = False
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
@@ -182,32 +181,35 @@ class StreamView:
         action = message.get("a")
         if action == "stop":
             self.handle.stop()
-        elif action == "retry":
-            # Sent from here, since the portal's own thread may not start work on itself.
-            if not self._retrying:
-                self._retrying = True
-                self._portal.call_soon(self._try_again, self.handle.retry())
-        elif action in {"ready", "resync", "copy"}:
+        elif action in {"ready", "resync", "copy", "retry"}:
             self._portal.call_soon(self._answer, message)
 
     def _answer(self, message: dict[str, Any]) -> None:
         if message["a"] == "copy":
             self._outlet.send({"copy": self.handle.text})
             return
+        if message["a"] == "retry":
+            self._try_again()
+            return
         page = message.get("p")
         if page is not None:
             if page in self._outlet.pages:
                 return
             self._outlet.pages.add(page)
-            if self._outlet.live and self._screen.ending is not None:
+            if self._screen.ending is None:
+                self._outlet.take_up()
+            elif self._outlet.live:
                 self._end()
         self._outlet.send(self._screen.whole())
 
-    def _try_again(self, handle: StreamHandle) -> None:
-        """Show another try of the request in the same place."""
+    def _try_again(self) -> None:
+        """Send the request once more and show the reply in the same place."""
+        if self._screen.ending is None:  # a second click
+            return
+        handle = self.handle.retry()
         if self._timer is not None:
             self._timer.cancel()
-        self._timer, self._retrying, self._outlet.live = None, False, True
+        self._timer, self._outlet.live = None, True
         self.handle = handle
         self._screen = Screen(handle.model, self._screen.number + 1)
         self._outlet.send(self._screen.whole())

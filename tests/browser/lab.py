@@ -269,16 +269,17 @@ class LabPage:
         )
         self.wait_idle()
 
-    def reopen(self) -> None:
-        """Close the notebook and open its file again, with no kernel."""
+    def reopen(self, *, kernel: bool = False) -> None:
+        """Close the notebook and open its file again, with its kernel or with none."""
         self.page.evaluate(
-            """async path => {
+            """async ([path, kernel]) => {
                 const {commands, shell} = window.jupyterapp;
                 for (const widget of [...shell.widgets("main")]) widget.close();
-                const kernelPreference = {shouldStart: false, autoStartDefault: false};
+                const none = {shouldStart: false, autoStartDefault: false};
+                const kernelPreference = kernel ? {} : none;
                 await commands.execute("docmanager:open", {path, options: {}, kernelPreference});
             }""",
-            self.path,
+            [self.path, kernel],
         )
         self.notebook.wait_for()
 

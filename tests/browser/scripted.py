@@ -25,6 +25,8 @@ class Script:
         hold: After the chunks, keep the connection open until the reader closes it.
         status: Answer with this status and an error instead.
         sent: Chunks sent so far, over all requests.
+        first_at: When the latest request was sent its first chunk (``time.time()``).
+        last_at: When it was sent its latest chunk.
         requests: Requests that asked for this script.
         open: Connections that are streaming it now.
         closed_at: When readers closed it early (``time.monotonic()``).
@@ -38,6 +40,8 @@ class Script:
     status: int = 200
     message: str = "refused by the script"
     sent: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
     requests: int = 0
     open: int = 0
     closed_at: list[float] = field(default_factory=list)
@@ -135,6 +139,9 @@ class ScriptedServer:
                 await asyncio.sleep(start + number / script.rate - time.monotonic())
             writer.write(_event(model, {"content": delta} if isinstance(delta, str) else delta))
             script.sent += 1
+            script.last_at = time.time()
+            if number == 0:
+                script.first_at = script.last_at
             if number % 200 == 0:
                 await writer.drain()
         await writer.drain()

@@ -96,3 +96,33 @@ def test_a_hidden_page_catches_up(lab: LabPage, scripted: ScriptedServer) -> Non
     lab.page.bring_to_front()
     other.close()
     lab.eventually(lambda: lab.view(0).get_by_role("log").inner_text() == COUNT, "all words")
+
+
+def test_a_notebook_opened_again_in_mid_stream(lab: LabPage, scripted: ScriptedServer) -> None:
+    """A notebook closed and opened again while its kernel runs shows all of the reply, and stops."""
+    script = scripted.add("again", pieces(COUNT, 7), rate=60, hold=True)
+    lab.open("again", [f"{ASK}\nreply = session.stream('x', model='again')"])
+    lab.run(0)
+    lab.view(0).get_by_text("word5").wait_for()
+    lab.save()
+    lab.reopen(kernel=True)
+    log = lab.view(0).get_by_role("log")
+    lab.eventually(lambda: log.inner_text() == COUNT, "all words")
+    lab.view(0).get_by_role("button", name="Stop").click()
+    lab.eventually(lambda: script.closed_at, "the server sees the connection close")
+    lab.output(0).get_by_text("Stopped").wait_for()
+
+
+def test_bytes_grow_with_the_text(lab: LabPage, scripted: ScriptedServer) -> None:
+    """Every byte to the browser counted, three times the text costs three times as much."""
+    sizes = {}
+    for words in (1_500, 4_500):
+        text = " ".join(f"word{number}" for number in range(words))
+        scripted.add("bytes", pieces(text, 40), rate=300)
+        lab.open("bytes", [f"{ASK}\nawait session.stream('x', model='bytes')"])
+        with lab.counting() as received:
+            lab.run(0)
+            lab.output(0).get_by_text("tokens in").wait_for()
+            sizes[len(text)] = received()
+    (short, few), (long, many) = sizes.items()
+    assert (many - few) / (long - short) < 6

@@ -82,19 +82,29 @@ def test_tool_calls_show_their_arguments(lab: LabPage, scripted: ScriptedServer)
     assert script.sent == 3
 
 
-def test_citations_are_numbered(lab: LabPage, scripted: ScriptedServer) -> None:
-    """Each cited source has a number in the text and a line in the list of sources."""
+def test_citations_are_numbered_links(lab: LabPage, scripted: ScriptedServer) -> None:
+    """Each cited source has a number in the text that leads to its line in the list of sources."""
 
     def cite(*ids: object) -> dict[str, object]:
         return {"content": [{"type": "reference", "reference_ids": [*ids]}]}
 
-    deltas = ["Snow is white", cite("doc-a"), " and cold", cite("doc-b", "doc-a"), "."]
-    scripted.add("cites", deltas)
-    lab.open("cites", [f"{ASK}\nawait session.stream('x', model='cites')"])
+    web = "https://example.org/snow"
+    deltas = ["Snow is white", cite("doc-a"), " and cold", cite(web, "doc-a"), "."]
+    scripted.add("cites", deltas, hold=True)
+    lab.open("cites", [f"{ASK}\nreply = session.stream('x', model='cites')"])
     lab.run(0)
-    html = lab.output(0).first
-    html.get_by_text("Snow is white¹ and cold²¹.").wait_for()
-    assert html.locator("li").all_inner_texts() == ["doc-a", "doc-b"]
+    view = lab.view(0)
+    view.get_by_text("Snow is white[1] and cold[2][1].").wait_for()
+    assert view.locator("li").all_inner_texts() == ["doc-a", web]
+    view.get_by_role("link", name="Source 1").last.click()
+    assert lab.page.evaluate("document.activeElement.textContent") == "doc-a"
+    view.get_by_role("button", name="Stop").click()
+    lab.output(0).get_by_text("Stopped").wait_for()
+    settled = lab.output(0).first
+    assert "Snow is white[1] and cold[2][1]." in settled.inner_text()
+    assert settled.locator("li a").get_attribute("href") == web
+    mark = settled.get_by_role("link", name="[2]")
+    assert mark.evaluate("link => document.querySelector(link.hash).innerText") == web
 
 
 def test_end_shows_usage_and_speed(lab: LabPage, scripted: ScriptedServer) -> None:

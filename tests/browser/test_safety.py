@@ -11,7 +11,7 @@ from nbconvert import HTMLExporter
 from mistral_nb.errors import StreamMalformed
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError
 from mistral_nb.streaming import Reply
-from mistral_nb.widgets.channel import _packed
+from mistral_nb.widgets.channel import module
 from mistral_nb.widgets.frames import Screen
 from mistral_nb.widgets.settle import bundle
 from tests.browser.lab import ASK, is_local
@@ -36,8 +36,9 @@ FIND_HARM = """roots => {
         if (node.matches(tags) && !node.closest("mjx-container")) found.push(html);
         if (node.matches("input:not([type=checkbox])")) found.push(html);
         for (const {name, value} of node.attributes) {
-            if (/^on|srcdoc|formaction|^id$|^name$|background/i.test(name)) found.push(html);
-            if (/href|src|action/i.test(name) && !/^(https?|mailto):/i.test(value))
+            if (/^on|srcdoc|formaction|^name$|background/i.test(name)) found.push(html);
+            if (name === "id" && !/^mnb-[a-z0-9]+-\\d+$/.test(value)) found.push(html);
+            if (/href|src|action/i.test(name) && !/^(https?:|mailto:|#mnb-)/i.test(value))
                 found.push(html);
             if (name === "style" && !node.closest("mjx-container") && /url\\s*\\(|expression|position\\s*:/i.test(value)) found.push(html);
         }
@@ -110,7 +111,7 @@ def test_every_vector_in_the_view(page: Page, size: int) -> None:
     """As text, thinking, tool call, citation and error, in chunks of any size, all is inert."""
     page.goto("about:blank")
     page.evaluate(f"() => {{ window.findHarm = {FIND_HARM}; }}")
-    page.evaluate(MOUNT, _packed("stream_view.js"))
+    page.evaluate(MOUNT, module("stream_view"))
     page.problems.clear()
     for name, vector in VECTORS.items():
         assert page.evaluate("frames => window.show(frames)", frames_of(vector, size)) == [], name

@@ -96,7 +96,7 @@ _MATH = """
     msubsup munder mover munderover mmultiscripts mprescripts mtable mtr mtd
 """
 _PROSE = """
-    p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a span div br hr
+    p h1 h2 h3 h4 h5 h6 ul ol li blockquote pre code em strong del a span sup div br hr
     table thead tbody tr th td
 """
 CODE = {"pre", "code"}
@@ -111,6 +111,7 @@ VALUES = {
     ("span", "title"): r"[^\0]{0,401}",
     ("span", "class"): r"mnb-image|mnb-link|mnb-math|k|s|c|m|nf|nb|nd|nt|na|gd|gi|gh",
     ("li", "class"): "mnb-task",
+    ("sup", "class"): "mnb-cite",
     ("ol", "start"): r"\d{1,9}",
     ("th", "style"): "text-align:(left|center|right)",
     ("td", "style"): "text-align:(left|center|right)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mistral_nb.markdown import render
+from mistral_nb.markdown import cite, linked, render
 from tests.markdown.pages import faults
 
 LINK = 'target="_blank" rel="noopener noreferrer nofollow"'
@@ -150,3 +150,25 @@ def test_deep_nesting_loses_no_text() -> None:
 def test_hostile_repetition(source: str) -> None:
     """Repetition meant to be slow, or to overflow the stack, is rendered all the same."""
     assert faults(render(source)) == []
+
+
+def test_marks_of_sources() -> None:
+    """A mark is a raised number in brackets in prose, and characters only in code."""
+    assert render(f"**a**{cite(12)}") == (
+        '<p><strong>a</strong><sup class="mnb-cite">[12]</sup></p>'
+    )
+    assert render(f"`a{cite(1)}`") == "<p><code>a\u2060¹</code></p>"
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("doc <1>", "doc &lt;1&gt;"),
+        ("javascript:alert(1)", "javascript:alert(1)"),
+        ("https://a.b/?x=$1&y", f'<a href="https://a.b/?x=$1&amp;y" {LINK}>https://a.b/?x=<span>$'),
+    ],
+)
+def test_only_addresses_are_linked(text: str, html: str) -> None:
+    """A text that is no address on the web stays text."""
+    assert linked(text).startswith(html)
+    assert faults(f"<p>{linked(text)}</p>") == []

@@ -121,7 +121,8 @@ def test_sources_are_numbered_once() -> None:
     screen.take([chunk("a"), chunk("x,y", "reference"), chunk(" b"), chunk("x", "reference")])
     frame = screen.frame() or {}
     assert frame["r"] == [[1, "x"], [2, "y"]]
-    assert frame["t"] == [[0, 0, "<p>a¹² b¹</p>"]]
+    mark = '<sup class="mnb-cite">[{}]</sup>'.format
+    assert frame["t"] == [[0, 0, f"<p>a{mark(1)}{mark(2)} b{mark(1)}</p>"]]
 
 
 def test_the_end_is_told_once() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from mistral_nb.errors import StreamCut
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError
+from mistral_nb.markdown import cite
 from mistral_nb.streaming import Reply
 from mistral_nb.widgets.frames import Screen
 from mistral_nb.widgets.settle import bundle
@@ -59,6 +61,25 @@ def test_tool_calls_are_indented_json() -> None:
     broken = settled(("tool", '{"a":'))
     assert "{&quot;a&quot;:" in broken["text/html"]
     assert broken["text/plain"] == 'f({"a":)'
+
+
+def test_marks_lead_to_their_sources() -> None:
+    """A mark is a link to its line in the list; a source on the web is a link itself."""
+    url = "https://example.org/?a&b"
+    data = settled(("text", "Snow"), ("reference", f"doc-a,{url}"), ("text", " is white"))
+    html = data["text/html"]
+    target = re.findall(r'<sup><a href="#(mnb-\w+-2)">\[2\]</a></sup>', html)
+    assert f'<li id="{target[0]}"><a href="https://example.org/?a&amp;b"' in html
+    assert ">doc-a</li>" in html
+    assert 'href="doc-a"' not in html
+
+
+def test_a_mark_without_a_source_leads_nowhere() -> None:
+    """A mark that the model wrote itself, or that stands in a link, is no link."""
+    made_up = settled(("text", f"a{cite(1)}{cite(7)}"), ("reference", "x"))["text/html"]
+    assert '<sup class="mnb-cite">[7]</sup>' in made_up
+    inside = settled(("text", f"[a{cite(1)}](https://b.c)"), ("reference", "x"))["text/html"]
+    assert inside.count("<a ") == 2  # the link, and the mark behind it
 
 
 def test_a_stopped_reply_says_so() -> None:

@@ -104,19 +104,34 @@ def client() -> Iterator[Any]:
     manager.shutdown_kernel(now=True)
 
 
-def test_a_front_end_that_never_answers(replay: Replay, client: Any) -> None:
-    """When no view reports within two seconds, plain HTML takes its place and goes on growing."""
-    replay.pieces = sse(*[delta(f"Part {n}. ") for n in range(40)], delta("", "stop"), "[DONE]")
-    replay.pause = 0.1
-    code = f"{SETUP.format(url=replay.url)}\nreply = await session.stream('x')"
+def run_cell(client: Any, code: str) -> None:
+    """Send a cell as JupyterLab does, which names it in the request's metadata."""
     content = {"code": code, "silent": False, "store_history": True, "allow_stdin": False}
     message = client.session.msg("execute_request", content | {"user_expressions": {}})
     message["metadata"] = {"cellId": "a-notebook-names-it"}
     client.shell_channel.send(message)
-    shown = []
+
+
+def messages(client: Any) -> Iterator[dict[str, Any]]:
+    """Yield what the kernel says, for a minute at most."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        said = client.get_iopub_msg(timeout=30)
+        yield client.get_iopub_msg(timeout=30)
+
+
+@pytest.fixture
+def slow(replay: Replay) -> str:
+    """Cell: ask for a reply that takes four seconds."""
+    replay.pieces = sse(*[delta(f"Part {n}. ") for n in range(40)], delta("", "stop"), "[DONE]")
+    replay.pause = 0.1
+    return f"{SETUP.format(url=replay.url)}\nreply = session.stream('x')"
+
+
+def test_a_front_end_that_never_answers(slow: str, client: Any) -> None:
+    """When no view reports within two seconds, plain HTML takes its place and goes on growing."""
+    run_cell(client, f"{slow}\nawait reply")
+    shown = []
+    for said in messages(client):
         if said["msg_type"] in {"display_data", "update_display_data"}:
             shown.append(said["content"]["data"])
         if said["content"].get("execution_state") == "idle":
@@ -126,6 +141,32 @@ def test_a_front_end_that_never_answers(replay: Replay, client: Any) -> None:
     assert len(later) > 1
     assert all(WIDGET_MIME not in data for data in later)
     assert "Part 39." in later[-1]["text/html"]
+
+
+def test_a_front_end_that_answers_late(slow: str, client: Any) -> None:
+    """A view that reports after the plain HTML has taken its place gets it back, and the whole."""
+    run_cell(client, slow)
+    comms, shown, frames = [], [], []
+    for said in messages(client):
+        content = said["content"]
+        if said["msg_type"] == "comm_open" and "_esm" in content["data"]["state"]:
+            comms.append(content["comm_id"])
+        elif said["msg_type"] == "comm_msg":
+            frames.append(content["data"]["content"])
+        elif said["msg_type"] in {"display_data", "update_display_data"}:
+            shown.append(WIDGET_MIME in content["data"])
+            if shown == [True, False]:
+                greeting = {"method": "custom", "content": {"a": "ready", "p": "late"}}
+                late = {"comm_id": comms[0], "data": greeting}
+                client.shell_channel.send(client.session.msg("comm_msg", late))
+                frames.clear()
+            elif len(shown) > 2 and "Part 39." in str(content["data"]):
+                break
+    assert shown.count(True) == 2
+    assert shown[-1] is False
+    assert frames[0]["w"] == 1
+    assert "Part 0." in str(frames[0]["t"])
+    assert "e" in frames[-1]
 
 
 def test_importing_the_view_loads_no_widget_library() -> None:

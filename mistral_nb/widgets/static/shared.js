@@ -1,4 +1,4 @@
-// What the review and the view of a run have in common.
+// What the widgets have in common; it ends each one's module.
 
 const make = (tag, className, text = "") => {
   const node = document.createElement(tag);

@@ -1,4 +1,5 @@
 // The live view of one reply: takes numbered frames from the kernel and shows them.
+// (stream_view_page.js and shared.js follow it in the same module.)
 //
 // A frame is a small object; it holds only what has changed.
 //   n  number; a gap means that frames were lost, and the whole is asked for
@@ -13,15 +14,6 @@
 //   e  the end: {s: state, f: footer, k: checksum, x: [title, reason, advice], r: may retry}
 // The HTML in patches comes from the kernel's sanitiser; everything else is shown as text.
 
-const make = (tag, className, text = "") => {
-  const node = document.createElement(tag);
-  node.className = className;
-  node.textContent = text;
-  return node;
-};
-
-const template = document.createElement("template"); // inert: runs and loads nothing
-
 // Adler-32 of the text's UTF-16 code units, low byte first.
 const checksum = (text) => {
   let a = 1;
@@ -34,101 +26,6 @@ const checksum = (text) => {
     b = (b + a) % 65521;
   }
   return b * 65536 + a;
-};
-
-// Make `old` like `fresh` and touch as little as possible: a selection, an opened image and
-// the sideways scroll of a code block stay as the reader left them.
-const morph = (old, fresh) => {
-  if (old.nodeType !== fresh.nodeType || old.nodeName !== fresh.nodeName) {
-    old.replaceWith(fresh);
-  } else if (old.nodeType !== Node.ELEMENT_NODE) {
-    if (fresh.data.startsWith(old.data)) {
-      if (fresh.length > old.length) old.appendData(fresh.data.slice(old.length));
-    } else {
-      old.data = fresh.data;
-    }
-  } else {
-    for (const { name } of [...old.attributes]) {
-      if (!fresh.hasAttribute(name)) old.removeAttribute(name);
-    }
-    for (const { name, value } of fresh.attributes) {
-      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
-    }
-    if (!old.querySelector(":scope > img.mnb-loaded")) morphAll(old, old.firstChild, fresh);
-  }
-};
-
-// The same for the children of `parent` from `start` on.
-const morphAll = (parent, start, fresh) => {
-  let old = start;
-  for (const node of [...fresh.childNodes]) {
-    const next = old?.nextSibling ?? null;
-    if (old) morph(old, node);
-    else parent.append(node);
-    old = next;
-  }
-  while (old) {
-    const next = old.nextSibling;
-    old.remove();
-    old = next;
-  }
-};
-
-// Shows a list of HTML blocks as the children of one element.
-class Blocks {
-  constructor(parent) {
-    this.parent = parent;
-    this.shown = []; // HTML of each block
-    this.sizes = []; // number of child nodes of each block
-  }
-
-  show(blocks) {
-    let first = 0;
-    let start = 0;
-    while (first < this.shown.length && this.shown[first] === blocks[first]) {
-      start += this.sizes[first++];
-    }
-    if (first === blocks.length && first === this.shown.length) return;
-    const fresh = document.createDocumentFragment();
-    this.sizes.length = first;
-    for (const html of blocks.slice(first)) {
-      template.innerHTML = html;
-      this.sizes.push(template.content.childNodes.length);
-      fresh.append(template.content);
-    }
-    this.shown = blocks.slice();
-    morphAll(this.parent, this.parent.childNodes[start] ?? null, fresh);
-  }
-}
-
-// Keeps the view's end in sight while it grows, until the reader scrolls up or types elsewhere;
-// it goes on when the reader comes back to the end. `bar` is the view's last line.
-const follow = (root, bar, signal) => {
-  let inSight = false;
-  let held = false;
-  const watch = new IntersectionObserver((entries) => {
-    const now = entries.at(-1).isIntersecting;
-    if (now && !inSight) held = false;
-    inSight = now;
-  });
-  watch.observe(bar);
-  signal.addEventListener("abort", () => watch.disconnect());
-  const hold = (event) => {
-    const notebook = event.target.closest?.(".jp-Notebook");
-    if (!notebook || notebook.contains(root)) held = true;
-  };
-  const listen = (type, leaves) => {
-    const options = { signal, capture: true, passive: true };
-    document.addEventListener(type, (event) => leaves(event) && hold(event), options);
-  };
-  listen("wheel", (event) => event.deltaY < 0);
-  listen("touchmove", () => true);
-  listen("pointerdown", (event) => event.offsetX >= event.target.clientWidth); // a scrollbar
-  const away = ["PageUp", "Home", "ArrowUp"];
-  listen("keydown", ({ key, target }) =>
-    root.contains(target) ? away.includes(key) : away.includes(key) || key.length === 1,
-  );
-  return () => inSight && !held && bar.scrollIntoView({ block: "nearest" });
 };
 
 const blank = () => ({ n: 0, model: "", text: [], think: [], calls: [], refs: [] });
@@ -161,6 +58,16 @@ const pretty = (json) => {
   }
 };
 
+const isWeb = (text) => /^https?:\/\/[^\s/?#]/i.test(text);
+
+// A link as it stands in a list of sources, or the source's id.
+const sourceOf = (id) => {
+  if (!isWeb(id)) return document.createTextNode(id);
+  const link = make("a", "", id);
+  Object.assign(link, { href: id, target: "_blank", rel: "noopener noreferrer nofollow" });
+  return link;
+};
+
 const toClipboard = async (text) => {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
   const area = document.body.appendChild(make("textarea", "")); // plain http, not localhost
@@ -176,7 +83,6 @@ const build = (el, send, signal) => {
   root.tabIndex = 0;
   root.setAttribute("role", "group");
   root.setAttribute("aria-label", "Reply");
-  root.dataset.lmSuppressShortcuts = "true"; // JupyterLab's shortcuts are not meant for us
   const think = make("details", "mnb-think");
   const thinkLabel = make("summary", "");
   const thinkBody = make("div", "mnb-body jp-RenderedHTMLCommon");
@@ -205,13 +111,36 @@ const build = (el, send, signal) => {
   root.append(think, body, calls, refs, error, bar);
   el.append(root);
 
+  keepKeys(root, signal, (event) => {
+    if (event.key !== "Escape" || stop.hidden) return;
+    send("stop", stop);
+    event.preventDefault();
+  });
+  // The marks of cited sources lead to the list below the text.
+  const names = `mnb-${Math.random().toString(36).slice(2)}-`;
+  const linkMarks = (fresh) => {
+    for (const mark of fresh.querySelectorAll("sup.mnb-cite")) {
+      if (mark.closest("a")) continue;
+      const link = make("a", "", mark.textContent);
+      link.href = `#${names}${mark.textContent.slice(1, -1)}`;
+      link.setAttribute("aria-label", `Source ${mark.textContent.slice(1, -1)}`);
+      mark.replaceChildren(link);
+    }
+  };
+  const sourceItem = ([number, id]) => {
+    const item = make("li", "");
+    item.id = names + number;
+    item.tabIndex = -1;
+    item.append(sourceOf(id));
+    return item;
+  };
   root.addEventListener(
-    "keydown",
+    "click",
     (event) => {
-      event.stopPropagation(); // nor are those of other notebooks
-      if (event.key !== "Escape" || stop.hidden) return;
-      send("stop", stop);
-      event.preventDefault();
+      const mark = event.target.closest(".mnb-cite a");
+      if (!mark) return;
+      refs.children[Number(mark.hash.slice(1 + names.length)) - 1]?.focus();
+      event.preventDefault(); // the page's own address stays as it is
     },
     { signal },
   );
@@ -230,8 +159,8 @@ const build = (el, send, signal) => {
     { signal },
   );
 
-  const text = new Blocks(body);
-  const thoughts = new Blocks(thinkBody);
+  const text = new Blocks(body, linkMarks);
+  const thoughts = new Blocks(thinkBody, linkMarks);
   const keepInSight = follow(root, bar, signal);
   let cards = [];
   const setText = (node, value) => {
@@ -278,7 +207,7 @@ const build = (el, send, signal) => {
     text.show(state.text);
     showCalls(state);
     if (refs.children.length !== state.refs.length) {
-      refs.replaceChildren(...state.refs.map(([, id]) => make("li", "", id)));
+      refs.replaceChildren(...state.refs.map(sourceItem));
     }
     refs.hidden = !state.refs.length;
     error.hidden = !end?.x;
