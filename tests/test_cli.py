@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 
 from mistral_nb.cli import main
+from mistral_nb.simulator import Faults
 from tests.conftest import SHARED
 
 if TYPE_CHECKING:
@@ -212,6 +213,51 @@ def test_runs_lists_what_was_labelled(
     capsys.readouterr()
     assert main(["runs"]) == 0
     assert "topics" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("server")
+def test_a_cost_that_is_not_known_is_said(
+    table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """`runs` shows dollars, or that the price is unknown; never a zero in its place."""
+    priced = ["--name", "priced", "--out", str(tmp_path / "a.csv")]
+    other = ["--name", "other", "--model", "voxtral-small-latest", "--out", str(tmp_path / "b.csv")]
+    for words in (priced, other):
+        assert main(["label", str(table), *PROMPT, *words]) == 0
+    capsys.readouterr()
+    assert main(["runs"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert re.search(r" \$0\.\d+ ", lines["priced"])
+    assert " unknown " in lines["other"]
+
+
+def test_a_sample_and_all_again(
+    table: Path, tmp_path: Path, server: Simulator, capsys: pytest.CaptureFixture[str]
+):
+    """--sample labels so many rows, which the whole run takes over; --fresh asks all again."""
+    out = tmp_path / "out.csv"
+    words = ["label", str(table), *PROMPT, "--name", "x", "--out", str(out)]
+    assert main([*words, "--sample", "2"]) == 0
+    assert "2 rows" in capsys.readouterr().err
+    assert main(words) == 0
+    assert (server.stats()["chat_requests"], server.stats()["batch_rows"]) == (2, 3)
+    assert main([*words, "--fresh"]) == 0
+    assert server.stats()["batch_rows"] == 8
+
+
+def test_an_interrupt_online_speaks_of_no_batch(
+    table: Path, tmp_path: Path, server: Simulator, start: Callable[..., subprocess.Popen[str]]
+):
+    """Ctrl-C amid online requests says that nothing is lost, and how to go on."""
+    server.faults = Faults(latency=3)
+    words = ["--mode", "online", "--name", "x", "--out", tmp_path / "o.csv"]
+    process = start("label", table, *PROMPT, *words)
+    wait_until(lambda: server.stats()["chat_requests"] > 0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "nothing is lost. Go on with: mistral-nb resume x" in said
+    assert "batch" not in said
 
 
 def test_an_interrupt_leaves_the_run_to_itself(

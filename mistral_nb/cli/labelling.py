@@ -69,12 +69,16 @@ def _add_label_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--mode",
         choices=["batch", "online", "auto"],
-        default="batch",
-        help="batch (default): half the price; online: at once; auto: online up to 200 rows",
+        help="batch (default): half the price; online: at once, for a sample the default; "
+        "auto: online up to 200 rows",
     )
     sub.add_argument("--concurrency", type=int, metavar="N", help="requests at once, mode online")
     _add_max_cost(sub)
     sub.add_argument("--dry-run", action="store_true", help="send nothing; say what it would cost")
+    sub.add_argument(
+        "--sample", type=int, metavar="N", help="label so many rows only, as a preview"
+    )
+    sub.add_argument("--fresh", action="store_true", help="send all again, and pay for it again")
     sub.add_argument(
         "--out",
         required=True,
@@ -96,8 +100,9 @@ def _label(options: argparse.Namespace) -> int:
     from mistral_nb import connect
     from mistral_nb.tables import SUFFIXES, check_target, read_table
 
-    names = ("labels", "schema", "column", "model", "name", "mode", "concurrency", "max_cost")
-    asked: dict[str, Any] = {name: getattr(options, name) for name in (*names, "dry_run")}
+    names = ("labels", "schema", "column", "model", "name", "mode", "concurrency")
+    limits = ("max_cost", "dry_run", "sample", "fresh")
+    asked: dict[str, Any] = {name: getattr(options, name) for name in (*names, *limits)}
     in_files = options.table.is_dir() or options.out.is_dir()
     if in_files:
         if options.out.suffix.lower() in SUFFIXES and not options.out.is_dir():
@@ -151,7 +156,8 @@ def _finish(run: Run, out: Path | None, *, in_files: bool) -> int:
     except KeyboardInterrupt:
         said = "Stopped before anything was sent."
         if run.status != "preparing":
-            said = f"Stopped waiting; batch jobs go on at the server. {_way_on(run, out, in_files)}"
+            lives = "batch jobs go on at the server" if run.mode == "batch" else "nothing is lost"
+            said = f"Stopped waiting; {lives}. {_way_on(run, out, in_files)}"
         print(f"\n{said}", file=sys.stderr)
         return INTERRUPTED
     df = run.result()
@@ -179,14 +185,17 @@ def _way_on(run: Run, out: Path | None, in_files: bool) -> str:
 
 
 def _runs(_: argparse.Namespace) -> int:
+    from pandas import isna as missing
+
     from mistral_nb.labelling import list_runs
+    from mistral_nb.labelling.prices import dollars
     from mistral_nb.settings import resolve
 
     table: pd.DataFrame = list_runs(resolve())
     for name in ("created", "updated"):
         table[name] = table[name].dt.strftime("%Y-%m-%d %H:%M UTC")
-    costs = {"cost": "${:.4f}".format}
-    print("No runs yet." if table.empty else table.to_string(index=False, formatters=costs))
+    table["cost"] = [dollars(None if missing(each) else each) for each in table["cost"]]
+    print("No runs yet." if table.empty else table.to_string(index=False))
     return DONE
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from mistral_nb.errors import InputError, RunError
+from mistral_nb.labelling.natives import as_pandas
 from mistral_nb.labelling.plan import restore
 from mistral_nb.labelling.recipe import custom_id
 from mistral_nb.labelling.sources import FrameSource, KeptFrame, kept_source
@@ -82,7 +83,7 @@ def export(
             "a table in memory is exported."
         )
     schema, names, _ = restore(record)
-    table = target.merged(ledger, schema, names)
+    table = as_pandas(target.merged(ledger, schema, names))
     known = _known(ledger).set_axis(table.index)
     for position, name in enumerate(_COLUMNS):
         place = 0 if position == 0 else table.shape[1]

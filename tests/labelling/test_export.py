@@ -115,3 +115,13 @@ def test_a_run_can_be_exported_on_its_way_and_from_another_process(
     other.result(20)
     whole = pd.read_parquet(other.export(tmp_path / "whole.parquet"))
     assert whole["_error"].notna().sum() == 1
+
+
+def test_a_table_of_another_library_is_exported_alike(label: Label, tmp_path: Path) -> None:
+    """A polars table's run becomes the same file as a pandas one's."""
+    polars = pytest.importorskip("polars")
+    run = label(polars.DataFrame({"text": ["my invoice", "the parcel"]}))
+    assert isinstance(run.result(20), polars.DataFrame)
+    df = pd.read_json(run.export(tmp_path / "x.jsonl"), lines=True)
+    assert df["text"].tolist() == ["my invoice", "the parcel"]
+    assert df["prompt_tokens"].gt(0).all()
