@@ -142,27 +142,33 @@ def _projected(ledger: Ledger, shards: list[Shard], dollars: float | None) -> fl
 def _failures(ledger: Ledger, folder: RunFolder) -> tuple[tuple[Failure, ...], int]:
     """Group the rows without a result by kind of error."""
     sql = (
-        "SELECT error, status, COUNT(*), MIN(row), MAX(row), SUM(COUNT(*)) OVER () "  # noqa: S608
+        "SELECT error, status, COUNT(*), MIN(row), SUM(COUNT(*)) OVER () "  # noqa: S608
         f"FROM ({ROWS}) WHERE error IS NOT NULL GROUP BY error, status "
         "ORDER BY COUNT(*) DESC, MIN(row) LIMIT ?"
     )
     with ledger.reading() as db:
         found = [tuple(row) for row in db.execute(sql, (TEXTS,))]
     rows: dict[tuple[int | None, str], int] = {}
-    places: dict[tuple[int | None, str], list[int]] = {}
-    for error, status, count, first, last, _ in found:
+    texts: dict[tuple[int | None, str], dict[str, int]] = {}
+    for error, status, count, first, _ in found:
         kind = (status, " ".join(_OWN.sub("", error).split())[:CUT])
         rows[kind] = rows.get(kind, 0) + count
-        places.setdefault(kind, []).extend([first] if first == last else [first, last])
+        texts.setdefault(kind, {})[error] = first
     kinds = sorted(rows, key=lambda kind: -rows[kind])[:KINDS]
     failures = tuple(
-        Failure(rows[kind], kind[0], _examples(ledger, folder, sorted(places[kind])[:EXAMPLES]))
-        for kind in kinds
+        Failure(rows[kind], kind[0], _examples(ledger, folder, texts[kind])) for kind in kinds
     )
-    return failures, (found[0][5] if found else 0) - sum(each.rows for each in failures)
+    return failures, (found[0][4] if found else 0) - sum(each.rows for each in failures)
 
 
-def _examples(ledger: Ledger, folder: RunFolder, rows: list[int]) -> tuple[Example, ...]:
+def _examples(ledger: Ledger, folder: RunFolder, texts: dict[str, int]) -> tuple[Example, ...]:
+    """Take the first row of each error text, or the first rows if there are few texts."""
+    rows = sorted(texts.values())[:EXAMPLES]
+    if len(texts) < EXAMPLES:
+        marks = ", ".join("?" * len(texts))
+        sql = f"SELECT row FROM ({ROWS}) WHERE error IN ({marks}) ORDER BY row LIMIT ?"  # noqa: S608
+        with ledger.reading() as db:
+            rows = [row for (row,) in db.execute(sql, (*texts, EXAMPLES))]
     marks = ", ".join("?" * len(rows))
     sql = (
         "SELECT x.row, x.error, x.text, x.answered_by, r.shard "  # noqa: S608 - marks only

@@ -200,14 +200,10 @@ class RunScreen:
             state["d"] = [_cents(details.cost), _cents(details.projected), tokens]
             state["a"] = round(details.created, 1)
             state["x"] = [
-                [
-                    each.rows,
-                    each.status,
-                    [[one.row, one.error, one.asked, one.reply] for one in each.examples],
-                ]
+                [each.status, [[one.row, one.error, one.asked, one.reply] for one in each.examples]]
                 for each in details.failures
             ]
-            state["o"] = details.others
+            state["f"] = [*(each.rows for each in details.failures), details.others]
             state["j"], state["k"] = _jobs(details.jobs, over=run.status in OVER)
         return state
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mistral_nb import portal as portals
 from mistral_nb.errors import MistralNbError
 from mistral_nb.widgets.outlet import Outlet
-from mistral_nb.widgets.run_screen import RunScreen
+from mistral_nb.widgets.run_screen import OVER, RunScreen
 from mistral_nb.widgets.run_summary import summary
 from mistral_nb.widgets.run_terminal import TerminalBar
 
@@ -179,6 +179,8 @@ class RunView:
     def _answer(self, message: dict[str, Any], problem: str) -> None:
         if message.get("a") in {"ready", "resync"}:
             self._outlet.pages.add(message.get("p"))
+            if self._run.status not in OVER:
+                self._outlet.take_up()
             self._outlet.send(self._screen.whole())
         else:
             frame = self._screen.frame() or {}

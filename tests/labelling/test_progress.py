@@ -68,6 +68,7 @@ def test_errors_are_grouped_by_kind(answered_by: Callable[..., Run]) -> None:
     assert (blocked.rows, blocked.status) == (5, 400)
     assert details.others == 0
     assert [each.row for each in blocked.examples] == [2, 10, 18]
+    assert [each.row for each in long.examples] == [0, 4, 8]
     assert "blocked: 'text 10'" in blocked.examples[1].error
     assert blocked.examples[1].asked == "parcel number 10"
 
@@ -94,7 +95,7 @@ def test_the_reply_that_did_not_fit_is_told(answered_by: Callable[..., Run]) -> 
     (failure,) = run.details().failures
     assert failure.rows == 2
     assert {each.row for each in failure.examples} == {0, 1}
-    assert all(each.asked == "number 1" for each in failure.examples)
+    assert [each.asked for each in failure.examples] == ["number 1", "number 1"]
     assert all(each.reply.startswith('{"label": "zzz') for each in failure.examples)
     assert all(len(each.reply) <= 240 for each in failure.examples)
 

@@ -124,6 +124,8 @@ class View {
     this.question.setAttribute("role", "alertdialog");
     this.question.setAttribute("aria-label", "Cancel the run?");
     this.questionText = make("p", "");
+    this.questionText.id = `mnb-run-${Math.random().toString(36).slice(2)}`;
+    this.question.setAttribute("aria-describedby", this.questionText.id);
     this.keep = this.button("Keep it going", () => this.ask(false));
     const sure = this.button("Cancel the run", () => {
       this.ask(false);
@@ -177,7 +179,7 @@ class View {
     this.showFacts();
     this.message.hidden = !state.m;
     setText(this.message, state.m);
-    this.showFailures(state.x ?? [], state.o ?? 0);
+    this.showFailures(state.x ?? [], state.f ?? [0]);
     this.showJobs(state.j ?? [], state.k ?? [0, 0, 0]);
     this.showButtons(mode);
     this.tick();
@@ -220,18 +222,19 @@ class View {
     this.fact.cost[0].parentNode.title = words;
   }
 
-  showFailures(kinds, others) {
-    const known = JSON.stringify([kinds, others]);
-    if (known === this.shownFailures) return;
+  showFailures(kinds, counts) {
+    const known = JSON.stringify([kinds, counts]);
+    if (known === this.shownFailures || counts.length !== kinds.length + 1) return;
     this.shownFailures = known;
-    const rows = kinds.reduce((sum, [rows]) => sum + rows, others);
+    const rows = counts.reduce((sum, each) => sum + each, 0);
+    const others = counts.at(-1);
     this.failures.hidden = rows === 0;
     setText(this.failuresLabel, `Errors: ${count(rows, "row")}, ${count(kinds.length, "kind")}`);
     this.failuresBody.replaceChildren(
-      ...kinds.map(([rows, status, examples]) => {
+      ...kinds.map(([status, examples], kind) => {
         const box = make("div", "mnb-run-failure");
         const head = make("p", "");
-        head.append(make("b", "", count(rows, "row")), status ? ` · HTTP ${status}` : "");
+        head.append(make("b", "", count(counts[kind], "row")), status ? ` · HTTP ${status}` : "");
         box.append(head);
         const list = make("dl", "mnb-run-examples");
         box.append(list);

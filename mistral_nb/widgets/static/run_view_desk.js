@@ -13,8 +13,8 @@
 //   b  [when it began to be followed, when it ended or null]
 //   a  when the run was made
 //   d  [dollars so far or null, dollars in the end or null, tokens]
-//   x  errors by kind: [rows, HTTP status, [[row, error, what it asked, reply], ...]]
-//   o  rows with errors of further kinds
+//   x  kinds of errors: [HTTP status, [[row, error, what it asked, reply], ...]]
+//   f  rows with errors of each kind, and of further kinds
 //   j  batch jobs: [shard, state, status at the server, done, failed, rows, submitted,
 //      changed, 1 if it is stalled, id, message]
 //   k  [all batch jobs, ended ones, stalled ones]
