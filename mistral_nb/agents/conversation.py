@@ -234,10 +234,20 @@ class Conversation:
         return self._handle(with_attachments(self.connection, text, attachments), parent)
 
     def _handle(self, content: Any, parent: Any) -> TurnHandle:
+        self._catch_up()
         handle = TurnHandle(self, content, parent)
         self._live[handle.request_id] = handle
         self._changed("sent")
         return handle
+
+    def _catch_up(self) -> None:
+        """Take in turns that another kernel added to the file, as branches beside ours."""
+        if self.history.count(self.name) <= len(self._tree):
+            return
+        kept = self.history.load(self.name)
+        for node in kept.nodes if kept else ():
+            if self._tree.get(node.id) is None:
+                self._tree.add(node)
 
     def handle(self, turn: Any) -> TurnHandle | None:
         """Return the handle of a turn that was sent in this kernel, or None."""

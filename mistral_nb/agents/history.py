@@ -213,6 +213,12 @@ class History:
         nodes = [_node(turn, tuple(by_turn.get(turn["id"], ()))) for turn in turns]
         return Kept(orjson.loads(row["setup"]), row["head"], nodes)
 
+    def count(self, name: str) -> int:
+        """Return how many turns of a conversation are in the file, other kernels' among them."""
+        with storage_errors(self._path), self._lock:
+            sql = "SELECT COUNT(*) FROM turns WHERE conversation = ?"
+            return int(self._db.execute(sql, (name,)).fetchone()[0])
+
     def listing(self) -> list[dict[str, Any]]:
         """Return one row a conversation, the latest first."""
         with self._reading() as db:

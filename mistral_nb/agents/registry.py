@@ -179,10 +179,18 @@ class Agents:
         """Return the agents, latest first.
 
         Args:
-            **filters: ``name``, ``search``, ``page``, ``page_size``.
+            **filters: ``name``, ``search``, ``sources``, ``metadata``.
         """
-        found = self._call(lambda sdk: sdk.list_async(**{"page_size": 100, **filters}))
-        return AgentList(_agent(each) for each in found)
+
+        async def all_pages(sdk: Any) -> builtins.list[Any]:
+            found: builtins.list[Any] = []
+            page = await sdk.list_pages_async(**{"page_size": 100, **filters})
+            while page is not None:
+                found += page.result.data
+                page = await page.next()
+            return found
+
+        return AgentList(_agent(each) for each in self._call(all_pages))
 
     def update(
         self,
