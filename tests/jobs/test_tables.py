@@ -1,0 +1,156 @@
+"""Laws of the job file: leases, tokens, limits and what is forgotten, with clocks held still."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from mistral_nb.jobs import tables
+from mistral_nb.jobs.engine import MOST_STALLS
+from mistral_nb.jobs.model import Limit, Outcome, make_spec
+from mistral_nb.store import open_store
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from mistral_nb.jobs.model import Claim
+
+
+class Clock:
+    """A clock that goes only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1_800_000_000.0
+
+    def time(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(tables, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def db(tmp_path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
+    connection = open_store(tmp_path / "jobs.sqlite", tables.MIGRATIONS)
+    yield connection
+    connection.close()
+
+
+def add(db: sqlite3.Connection, number: int = 1, **options: object) -> None:
+    tables.add(db, [make_spec("x", n, job_id=f"j{n}", **options) for n in range(number)])
+
+
+def take(
+    db: sqlite3.Connection, worker: str = "w", want: int = 5, **options: object
+) -> list[Claim]:
+    limit = options.get("limit")
+    return tables.take(db, tables.Take(worker, want, 30.0, MOST_STALLS, limit))[0]
+
+
+def test_a_lost_lease_gives_the_job_to_another(db: sqlite3.Connection, clock: Clock) -> None:
+    """Who lost his lease can no longer end the job, tell its progress or begin to pay."""
+    add(db)
+    (old,) = take(db, "one")
+    clock.now += 29
+    tables.beat(db, "one", 30.0)
+    clock.now += 29
+    assert take(db, "two") == []
+    clock.now += 2
+    (new,) = take(db, "two")
+    assert (new.spec, new.attempt) == (old.spec, old.attempt)
+    assert tables.finish(db, old, Outcome("completed", b"1"), "") is False
+    tables.progress(db, old, b"99")
+    assert tables.begin_paid(db, old, "call", again=False) == ("lost", None)
+    assert tables.begin_paid(db, new, "call", again=False) == ("new", None)
+    assert tables.finish(db, new, Outcome("completed", b"2"), "") is True
+    found = tables.get(db, "j0")
+    assert (found.status, found.result, found.progress, found.stalls) == ("completed", 2, None, 1)
+
+
+def test_a_job_that_loses_every_worker_fails(db: sqlite3.Connection, clock: Clock) -> None:
+    """After five lost workers one more is the end, as a failure that says why."""
+    add(db)
+    for _ in range(MOST_STALLS + 1):
+        assert len(take(db)) == 1
+        clock.now += 31
+    assert take(db) == []
+    found = tables.get(db, "j0")
+    assert (found.status, found.stalls) == ("failed", MOST_STALLS + 1)
+    assert "worker was lost 6 times" in found.error
+
+
+def test_suspects_are_taken_one_at_a_time(db: sqlite3.Connection, clock: Clock) -> None:
+    """Jobs that lost their worker twice run beside fresh jobs, but not beside each other."""
+    add(db, 3)
+    for _ in range(2):
+        assert len(take(db)) == 3
+        clock.now += 31
+    tables.add(db, [make_spec("x", 9, job_id="fresh")])
+    assert {claim.spec.id for claim in take(db)} == {"j0", "fresh"}
+    assert take(db) == []
+    assert [claim.spec.id for claim in take(db, "another")] == ["j1"]
+
+
+def test_a_limit_counts_every_start(db: sqlite3.Connection, clock: Clock) -> None:
+    """Starts of all workers count, for exactly the limit's time."""
+    add(db, 10)
+    limit = Limit(3, 1.0)
+    assert len(take(db, "one", 2, limit=limit)) == 2
+    clock.now += 0.5
+    assert len(take(db, "two", 5, limit=limit)) == 1
+    assert take(db, "one", limit=limit) == []
+    clock.now += 0.51
+    assert len(take(db, "one", limit=limit)) == 2
+    _, wait = tables.take(db, tables.Take("one", 1, 30.0, MOST_STALLS, limit))
+    assert wait == pytest.approx(0.49, abs=0.001)
+
+
+def test_a_hold_stops_starts_and_payments(db: sqlite3.Connection, clock: Clock) -> None:
+    """While the server wants a pause no job starts and no paid call begins."""
+    add(db, 2)
+    (claim,) = take(db, want=1)
+    tables.hold(db, 2.0)
+    assert take(db) == []
+    state, wait = tables.begin_paid(db, claim, "call", again=False)
+    assert (state, float(wait)) == ("wait", pytest.approx(2000, abs=2))
+    clock.now += 2.01
+    assert len(take(db)) == 1
+    assert tables.begin_paid(db, claim, "call", again=False) == ("new", None)
+
+
+def test_old_jobs_are_forgotten(db: sqlite3.Connection, clock: Clock) -> None:
+    """What ended before a time goes, with what was paid for it; the rest stays."""
+    add(db, 2)
+    first, _ = take(db)
+    tables.begin_paid(db, first, "call", again=False)
+    tables.end_paid(db, first, "call", b"1")
+    tables.finish(db, first, Outcome("completed", b"1"), "")
+    tables.forget(db, clock.now + 1)
+    assert tables.get(db, "j0") is None
+    assert tables.get(db, "j1") is not None
+    assert db.execute("SELECT count(*) FROM paid").fetchone()[0] == 0
+
+
+def test_a_big_queue_is_read_by_its_indexes(db: sqlite3.Connection) -> None:
+    """Taking, promoting and recovering look at no job that is not concerned."""
+    now = time.time()
+    for sql in (
+        (
+            "SELECT seq FROM job WHERE status = 'queued' AND (stalls < 2 OR seq = 1) "
+            "ORDER BY priority, seq LIMIT 5"
+        ),
+        "SELECT seq FROM job WHERE status = 'queued' AND stalls >= 2 ORDER BY priority, seq LIMIT 1",
+        f"SELECT id FROM job WHERE status = 'delayed' AND due <= {now}",
+        f"SELECT seq FROM job WHERE status = 'active' AND lease < {now}",
+    ):
+        plan = " ".join(row["detail"] for row in db.execute(f"EXPLAIN QUERY PLAN {sql}"))
+        assert "USING INDEX job_" in plan or "USING COVERING INDEX job_" in plan, plan
+        assert "TEMP B-TREE" not in plan
