@@ -133,5 +133,5 @@ def _rows(examples: Any) -> Any:
     if isinstance(examples, (list, tuple)):
         if not all(isinstance(each, dict) for each in examples):
             raise InputError("examples must be a table, or a list of dicts: one for each row.")
-        return pd.DataFrame(list(examples))
+        return pd.DataFrame(list(examples), dtype=object)  # exactly what was given
     return examples

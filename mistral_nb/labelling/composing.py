@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.errors import InputError
-from mistral_nb.labelling.media import MediumError, urls_of
+from mistral_nb.labelling.media import MediumError, check_cell, urls_of
 from mistral_nb.labelling.pairing import position_of
 from mistral_nb.labelling.prompts import (
     Filled,
@@ -38,27 +38,43 @@ class _Media:
     position: int
     kind: Medium
 
-    def chunks(self, cells: Sequence[Any], first: int) -> list[list[dict[str, Any]]]:
-        """Turn cells into parts of a message.
+    def of(self, rows: pd.DataFrame, first: int) -> Iterator[list[dict[str, Any]]]:
+        """Turn the column's cells into parts of a message.
+
+        All are looked at before any is read whole: together they may be very large.
+
+        Args:
+            rows: Part of the table, shape (rows, columns).
+            first: Position of its first row in the whole table.
+
+        Yields:
+            The parts of each row; none for an empty cell.
 
         Raises:
             InputError: Some of them cannot be sent; the message names rows and reasons.
         """
-        made, wrong = [], []
+        cells = rows.iloc[:, self.position].tolist()
+        wrong = []
         for row, cell in enumerate(cells, start=first):
             try:
-                made.append([self._chunk(url) for url in urls_of(cell, self.kind)])
+                check_cell(cell, self.kind)
             except MediumError as error:
-                made.append([])
                 wrong.append(f"row {row}: {error}")
         if wrong:
-            count = f"{len(wrong)} cells of column {self.name!r}" if wrong[1:] else "A cell"
-            more = "; ..." if len(wrong) > NAMED else ""
-            raise InputError(
-                f"{count} cannot be sent as {self.kind}: {'; '.join(wrong[:NAMED])}{more}. "
-                "Empty a cell to leave its row out. Nothing was sent."
-            )
-        return made
+            raise self._refusal(wrong)
+        for row, cell in enumerate(cells, start=first):
+            try:
+                yield [self._chunk(url) for url in urls_of(cell, self.kind)]
+            except MediumError as error:  # it has changed since
+                raise self._refusal([f"row {row}: {error}"]) from error
+
+    def _refusal(self, wrong: list[str]) -> InputError:
+        count = f"{len(wrong)} cells of column {self.name!r}" if wrong[1:] else "A cell"
+        more = "; ..." if len(wrong) > NAMED else ""
+        return InputError(
+            f"{count} cannot be sent as {self.kind}: {'; '.join(wrong[:NAMED])}{more}. "
+            "Empty a cell to leave its row out. Nothing was sent."
+        )
 
     def _chunk(self, url: str) -> dict[str, Any]:
         if self.kind == "document" and not url.startswith("data:image/"):
@@ -79,7 +95,7 @@ class _Illustrated:
 
     def fill(self, rows: pd.DataFrame, first: int) -> Iterator[Filled]:
         """Yield one message a row, in a list."""
-        beside = [m.chunks(rows.iloc[:, m.position].tolist(), first) for m in self._media]
+        beside = [m.of(rows, first) for m in self._media]
         for number, (made, *parts) in enumerate(
             zip(self._prompt.fill(rows, first), *beside, strict=True), start=first
         ):
@@ -112,8 +128,7 @@ class _Document:
 
     def fill(self, rows: pd.DataFrame, first: int) -> Iterator[Filled]:
         """Yield one document a row, as a field of the request's body."""
-        cells = rows.iloc[:, self._media.position].tolist()
-        for number, chunks in enumerate(self._media.chunks(cells, first), start=first):
+        for number, chunks in enumerate(self._media.of(rows, first), start=first):
             if len(chunks) > 1:
                 raise InputError(
                     f"Row {number}: OCR reads one document a request, and column "

@@ -20,13 +20,15 @@ import pandas as pd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["IMAGES", "LIMITS", "Medium", "MediumError", "urls_of"]
+__all__ = ["LIMITS", "Medium", "MediumError", "check_cell", "urls_of"]
 
 Medium = Literal["image", "document"]
 LIMITS: dict[Medium, int] = {"image": 10_000_000, "document": 50_000_000}
 """Most bytes of a file."""
 LONGEST_ADDRESS = 8_000
-IMAGES = "PNG, JPEG, GIF, WebP or AVIF"
+ENDS = 65_536
+"""Bytes at the beginning and at the end of a file that tell what it is."""
+_IMAGES = "PNG, JPEG, GIF, WebP or AVIF"
 _BEGINNINGS: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89PNG\r\n\x1a\n", "image/png"),
     (0, b"\xff\xd8\xff", "image/jpeg"),
@@ -46,6 +48,16 @@ class MediumError(Exception):
     """A cell cannot be sent as an image or a document; the message says why, without its row."""
 
 
+def check_cell(cell: Any, kind: Medium) -> None:
+    """Raise what :func:`urls_of` would raise, without reading whole files.
+
+    Raises:
+        MediumError: The cell cannot be sent.
+    """
+    for each in _flat(cell):
+        _url(each, kind, whole=False)
+
+
 def urls_of(cell: Any, kind: Medium) -> list[str]:
     """Turn a cell into what a request can hold.
 
@@ -60,7 +72,7 @@ def urls_of(cell: Any, kind: Medium) -> list[str]:
     Raises:
         MediumError: It is none of these, or the file is missing, too large or another kind.
     """
-    return [_url(each, kind) for each in _flat(cell)]
+    return [_url(each, kind, whole=True) for each in _flat(cell)]
 
 
 def _flat(cell: Any) -> Iterator[Any]:
@@ -73,11 +85,11 @@ def _flat(cell: Any) -> Iterator[Any]:
         yield cell
 
 
-def _url(cell: Any, kind: Medium) -> str:
+def _url(cell: Any, kind: Medium, *, whole: bool) -> str:
     if isinstance(cell, (bytes, bytearray, memoryview)):
         return _encoded(bytes(cell), kind, "the bytes")
     if isinstance(cell, os.PathLike):
-        return _of_file(Path(cell), kind)
+        return _of_file(Path(cell), kind, whole=whole)
     if not isinstance(cell, str):
         raise MediumError(f"{_short(cell)} is no address, path or bytes")
     start = cell[:8].lower()
@@ -87,7 +99,7 @@ def _url(cell: Any, kind: Medium) -> str:
         return _address(cell)
     if "://" in cell[:20]:
         raise MediumError(f"{_short(cell)}: only http, https and data addresses can be sent")
-    return _of_file(Path(cell), kind)
+    return _of_file(Path(cell), kind, whole=whole)
 
 
 def _address(text: str) -> str:
@@ -114,7 +126,7 @@ def _data_url(text: str, kind: Medium) -> str:
     return _encoded(data, kind, "the data URL")
 
 
-def _of_file(path: Path, kind: Medium) -> str:
+def _of_file(path: Path, kind: Medium, *, whole: bool) -> str:
     shown = _short(str(path))
     if str(path).startswith(("\\\\", "//")):  # would log in at whatever machine it names
         raise MediumError(f"{shown} is on a network share; copy the file here first")
@@ -126,7 +138,10 @@ def _of_file(path: Path, kind: Medium) -> str:
             if found.st_size > LIMITS[kind]:
                 size = f"{_size(found.st_size)}, more than {_size(LIMITS[kind])}"
                 raise MediumError(f"{shown} has {size}")
-            data = file.read(LIMITS[kind] + 1)
+            data = file.read(LIMITS[kind] + 1 if whole else ENDS)
+            if not whole and found.st_size > 2 * ENDS:
+                file.seek(-ENDS, os.SEEK_END)
+                data += file.read(ENDS)
     except FileNotFoundError:
         raise MediumError(f"there is no file {shown}") from None
     except IsADirectoryError:
@@ -147,7 +162,7 @@ def _encoded(data: bytes, kind: Medium, shown: str) -> str:
         raise MediumError(f"{shown} has {size}")
     found = _type(data)
     if found is None or (kind == "image" and not found.startswith("image/")):
-        wanted = IMAGES if kind == "image" else f"PDF, DOCX, PPTX, {IMAGES}"
+        wanted = _IMAGES if kind == "image" else f"PDF, DOCX, PPTX, {_IMAGES}"
         raise MediumError(f"{shown} does not begin as {wanted} does")
     return f"data:{found};base64,{base64.b64encode(data).decode()}"
 
@@ -158,7 +173,7 @@ def _type(data: bytes) -> str | None:
         if data[place : place + len(mark)] == mark:
             return kind
     if data.startswith(b"PK\x03\x04"):
-        return next((kind for mark, kind in _OFFICE.items() if mark in data[-65_536:]), None)
+        return next((kind for mark, kind in _OFFICE.items() if mark in data[-ENDS:]), None)
     return None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import aclosing, suppress
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +19,7 @@ from mistral_nb.labelling.answers import error_text, failed
 from mistral_nb.labelling.flights import Flights
 from mistral_nb.labelling.ledger import Answer, Shard
 from mistral_nb.labelling.online import Outgoing, Sender
+from mistral_nb.labelling.pieces import in_pieces
 from mistral_nb.labelling.results import reader_at
 from mistral_nb.labelling.verdicts import Fault
 from mistral_nb.labelling.work import CONCURRENCY
@@ -133,7 +133,8 @@ class OnlineEngine:
                 continue
             with work.folder.requests(shard.id).open("rb") as file:
                 wanted = _requests(file, rows, orjson.dumps(work.record.model))
-                while block := await work.do(lambda it=wanted: list(islice(it, READ_AT_ONCE))):
+                blocks = in_pieces(wanted, READ_AT_ONCE)
+                while block := await work.do(next, blocks, None):
                     for each in block:
                         yield each
 

@@ -73,8 +73,11 @@ class Recipe:
         rest = _dumps(self.options)[1:]  # from behind its opening brace
         self._tail = b"}" if rest == b"}" else b"," + rest
         self._end = (b"}" if wrapped else b"") + self._tail
-        self._system = _dumps({"role": "system", "content": system}) if system else b""
-        self._examples = b"".join(_dumps(each) + b"," for each in examples)
+        try:
+            self._system = _dumps({"role": "system", "content": system}) if system else b""
+            self._examples = b"".join(_dumps(each) + b"," for each in examples)
+        except TypeError as error:
+            raise InputError(f"system= or examples= cannot be sent: {error}.") from error
         before = (self._system + b"," if system else b"") + self._examples
         self._text_head, self._text_end = self._head, self._end
         if endpoint.chat:

@@ -16,6 +16,7 @@ import numpy as np
 
 from mistral_nb.errors import InputError, StoreError
 from mistral_nb.labelling.ledger import Shard
+from mistral_nb.labelling.pieces import in_pieces, row_pieces
 from mistral_nb.labelling.prompts import Unsent
 from mistral_nb.labelling.recipe import DIGEST_SIZE, custom_id, read_line
 
@@ -38,9 +39,6 @@ __all__ = [
     "rewrite",
     "write_requests",
 ]
-
-PIECE_ROWS = 5_000
-PIECE_BYTES = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def make_requests(
     Raises:
         InputError: The prompt fails on a row; the message names it.
     """
-    for start, piece in _pieces(df):
+    for start, piece in row_pieces(df):
         at = first + start
         for row, made in enumerate(prompt.fill(piece, at), start=at):
             if isinstance(made, Unsent):
@@ -278,7 +276,7 @@ def _write_all(
 ) -> str:
     whole = _Content()
     seen = _Seen(ledger)
-    for piece in _in_pieces(requests):
+    for piece in in_pieces(requests):
         records: list[tuple[Any, ...]] = []
         taken: dict[str, list[tuple[int, Answer]]] = {}
         twins = seen.twins(piece)
@@ -357,29 +355,6 @@ class _Seen:
 
 def _numbers(digests: list[bytes]) -> np.ndarray[Any, np.dtype[np.uint64]]:
     return np.frombuffer(b"".join(each[:8] for each in digests), dtype=np.uint64)
-
-
-def _pieces(df: pd.DataFrame) -> Iterator[tuple[int, pd.DataFrame]]:
-    """Cut a table in pieces of bounded size, whatever its cells hold."""
-    if not len(df):
-        return
-    width = max(1, int(df.memory_usage(index=False).sum()) // len(df))
-    rows = max(50, min(PIECE_ROWS, PIECE_BYTES // width))
-    for start in range(0, len(df), rows):
-        yield start, df.iloc[start : start + rows]
-
-
-def _in_pieces(requests: Iterable[Request]) -> Iterator[list[Request]]:
-    piece: list[Request] = []
-    size = 0
-    for request in requests:
-        piece.append(request)
-        size += len(request.body)
-        if len(piece) >= PIECE_ROWS or size >= PIECE_BYTES:
-            yield piece
-            piece, size = [], 0
-    if piece:
-        yield piece
 
 
 def _disk(folder: RunFolder, error: OSError) -> StoreError:

@@ -133,6 +133,7 @@ def test_prompt_functions_get_the_examples_too() -> None:
         ([{"text": "a", "label": "weather"}], "Example 0: .*not one of the allowed"),
         ([{"text": "a", "label": "billing"}, {"text": "a"}], "Example 1: .*'label' is missing"),
         ([{"text": None, "label": "billing"}], "Example 0: empty value in column 'text'"),
+        ([{"text": "half \ud800", "label": "billing"}], "system= or examples= cannot be sent"),
         ([{"txt": "a", "label": "billing"}], "examples: The prompt names"),
     ],
 )  # fmt: skip

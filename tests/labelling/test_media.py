@@ -14,7 +14,9 @@ import pytest
 
 from mistral_nb.errors import InputError
 from mistral_nb.labelling import media
-from mistral_nb.labelling.media import MediumError, urls_of
+from mistral_nb.labelling.composing import compose
+from mistral_nb.labelling.endpoints import CHAT
+from mistral_nb.labelling.media import MediumError, check_cell, urls_of
 from tests.pictures import pdf, png
 
 if TYPE_CHECKING:
@@ -108,6 +110,8 @@ def test_hostile_cells_are_refused(cell: Any, words: str) -> None:
     """Nothing but an image is ever read; the message says why, in one printable line."""
     with pytest.raises(MediumError, match=words) as caught:
         urls_of(cell, "image")
+    with pytest.raises(MediumError, match=words):
+        check_cell(cell, "image")
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 300
 
@@ -162,6 +166,33 @@ def test_bad_cells_are_listed_before_anything_is_sent(
         assert "Nothing was sent." in str(caught.value)
     assert simulator.stats()["files_uploaded"] == 0
     assert simulator.stats()["chat_requests"] == 0
+
+
+def test_files_are_read_one_at_a_time(tmp_path: Path) -> None:
+    """All are looked at first, but each is read only when its row is asked for."""
+    paths = [tmp_path / f"{n}.png" for n in range(3)]
+    for path in paths:
+        path.write_bytes(IMAGE)
+    columns = ["image"]
+    prompt = compose(CHAT, "What is it?", columns, images="image")
+    made = prompt.fill(pd.DataFrame({"image": pd.Series(paths, dtype=object)}), 5)
+    next(made)
+    paths[1].unlink()
+    with pytest.raises(
+        InputError, match=r"A cell cannot be sent as image: row 6: there is no file"
+    ):
+        next(made)
+
+
+def test_large_office_files_are_known_by_their_end(tmp_path: Path) -> None:
+    """The look before the reading finds what it needs in a file of any size."""
+    data = b"PK\x03\x04" + bytes(300_000) + b"word/document.xml"
+    (tmp_path / "a.docx").write_bytes(data)
+    check_cell(tmp_path / "a.docx", "document")
+    assert urls_of(tmp_path / "a.docx", "document")[0].startswith("data:application/vnd")
+    (tmp_path / "b.zip").write_bytes(b"PK\x03\x04" + bytes(300_000))
+    with pytest.raises(MediumError, match="does not begin"):
+        check_cell(tmp_path / "b.zip", "document")
 
 
 def test_prompts_of_messages_bring_their_own_images(label: Callable[..., Run]) -> None:

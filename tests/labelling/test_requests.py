@@ -126,7 +126,7 @@ def test_every_row_is_written_once(home: Path) -> None:
 
 def test_identical_requests_are_written_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A row with the same content points to the first, however far apart they are."""
-    monkeypatch.setattr(module, "PIECE_ROWS", 7)
+    monkeypatch.setattr("mistral_nb.labelling.pieces.PIECE_ROWS", 7)
     monkeypatch.setattr(module._Seen, "RECENT", 5)
     dice = random.Random(4)
     texts = [f"text {dice.randrange(30)}" for _ in range(300)]
