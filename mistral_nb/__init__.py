@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Estimate",
     "EventBus",
     "Queue",
     "Reply",
@@ -67,6 +68,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Estimate": "labelling",
     "EventBus": "events",
     "Reply": "streaming",
     "Run": "labelling",

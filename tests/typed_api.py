@@ -62,6 +62,18 @@ def labels(df: pd.DataFrame) -> pd.DataFrame:
     return run.result()
 
 
+def weighs_cost(df: pd.DataFrame) -> pd.DataFrame:
+    """A dry run is an estimate; what follows on a run is a run."""
+    estimate = mnb.label(df, "{text}", labels=["a", "b"], dry_run=True)
+    assert_type(estimate, mnb.Estimate)
+    assert_type(estimate.high, float | None)
+    run = mnb.label(df, "{text}", labels=["a", "b"], max_cost=5, sample=20)
+    assert_type(run.retry_failed(), mnb.Run)
+    assert_type(run.resubmit(0, 1), mnb.Run)
+    run.export("run.parquet", overwrite=True)
+    return run.move_to_online().result()
+
+
 async def labels_async(df: pd.DataFrame) -> pd.DataFrame:
     """A run is awaited, too."""
     return await mnb.label(df, prompt="{text}", labels=["a", "b"], show=False)
