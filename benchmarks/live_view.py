@@ -152,6 +152,7 @@ class Bench:
     def __init__(self, folder: Path, playwright: object, rate: float) -> None:
         self.rate = rate
         self._count = 0
+        self._kernel = ""
         self.server = ScriptedServer()
         self.server.add("first", [reply(200)])
         self.peers = [name for name in PEERS if importlib.util.find_spec(name)]
@@ -167,6 +168,12 @@ class Bench:
         self._jupyter.stop()
         self.server.stop()
 
+    def _replace_kernel(self, kernel: str) -> None:
+        """End the kernel of the notebook before, now that it is closed."""
+        if self._kernel:
+            self._jupyter.api("DELETE", f"kernels/{self._kernel}")
+        self._kernel = kernel
+
     def measure(self, way: str, chunks: int) -> dict[str, float]:
         """Show a reply in one way and measure it."""
         script = self.server.add("reply", pieces(reply(chunks), SIZE), rate=self.rate)
@@ -176,6 +183,7 @@ class Bench:
         self._count += 1
         kernel = f"bench-{self._count}"
         lab.open("bench", [self._setup, CELL.format(way=self.ways[way])], kernel=kernel)
+        self._replace_kernel(self._jupyter.kernel(kernel))
         lab.run(0)
         lab.page.evaluate(WATCH, [OUTPUT, BEGIN, END])
         with lab.counting() as received:
@@ -189,7 +197,6 @@ class Bench:
             size = received()
         (cpu,) = re.findall(r"cpu ([\d.]+)", lab.output(1).last.inner_text())
         shown = lab.page.evaluate("seen")
-        self._jupyter.api("DELETE", f"kernels/{self._jupyter.kernel(kernel)}")
         return {
             "bytes": size / (chunks * SIZE),
             "cpu": float(cpu) / chunks * 1e6,

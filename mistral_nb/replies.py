@@ -109,7 +109,7 @@ class Reply:
             return {"text/plain": repr(self)}
         from mistral_nb.markdown import render
 
-        return {"text/html": render(self.text), "text/plain": self.text}
+        return {"text/html": render(self.text, math="tex"), "text/plain": self.text}
 
     def as_message(self) -> dict[str, Any]:
         """Return the reply as an assistant message, to go on with the conversation."""

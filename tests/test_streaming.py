@@ -414,6 +414,13 @@ def test_a_message_of_the_wrong_shape_is_an_input_error(ask: Any, replay: Replay
     assert replay.requests == []
 
 
+def test_a_displayed_reply_keeps_its_math() -> None:
+    """Math is left as TeX: MathML is thrown out of a notebook that is not trusted."""
+    html = Reply(text="so $x^2$ *now*")._repr_mimebundle_()["text/html"]
+    assert "$x^2$" in html
+    assert "<em>now</em>" in html
+
+
 def test_reprs_read_well() -> None:
     """A reply's repr is one line, and shows no more than it needs."""
     long = Reply("word " * 100, finish_reason="stop", usage=Usage(1, 2, 3))

@@ -23,6 +23,10 @@ __all__ = ["bundle", "to_html", "to_text"]
 BODY = '<div class="jp-RenderedHTMLCommon" style="padding-right:0">{}</div>'
 QUIET = "color:var(--jp-ui-font-color2,#6b6b6b)"
 FOLDED = "border-left:2px solid var(--jp-border-color2,#e0e0e0);padding-left:0.9em"
+CALL = (
+    "border:1px solid var(--jp-border-color2,#e0e0e0);border-radius:4px;margin:0.5em 0;"
+    "max-width:50em;padding:0.5em 0.9em"
+)
 ALARM = "border-left:3px solid var(--jp-error-color1,#d32f2f);padding-left:0.9em"
 MARKS = re.compile(r'<a .*?</a>|<sup class="mnb-cite">\[(\d+)\]</sup>', re.DOTALL)
 """The marks of cited sources, and links, in which no other link may stand."""
@@ -90,7 +94,8 @@ def _call(call: Call) -> str:
         arguments = orjson.dumps(orjson.loads(call.arguments), option=orjson.OPT_INDENT_2).decode()
     except orjson.JSONDecodeError:
         arguments = call.arguments
-    return f"<p><code>{escape(call.name)}</code></p><pre><code>{escape(arguments)}</code></pre>"
+    name, code = escape(call.name), escape(arguments)
+    return f'<div style="{CALL}"><code>{name}</code><pre><code>{code}</code></pre></div>'
 
 
 def _references(screen: Screen) -> str:

@@ -18,13 +18,21 @@ WAYS = {
     "blocking": "reply = session.stream('x', model={model!r}).result()",
     "iterating": "parts = [*session.stream('x', model={model!r})]",
 }
+NESTED = """import asyncio
+mistral_nb.allow_nested_run()
+async def main():
+    return await session.stream('x', model={model!r})
+reply = asyncio.run(main())"""
 END = "text = reply.text if 'reply' in globals() else ''.join(parts)\nprint('text:', text.strip())"
 
 
-def begin(lab: LabPage, scripted: ScriptedServer, name: str, cell: str) -> Script:
+def begin(
+    lab: LabPage, scripted: ScriptedServer, name: str, cell: str, kernel: str = "shared"
+) -> Script:
     """Run a cell whose reply never ends, up to the first visible word."""
     script = scripted.add(name, ["Words. "], hold=True)
-    lab.open(name, [f"{ASK}\nglobals().pop('reply', None)\n{cell.format(model=name)}", END])
+    cells = [f"{ASK}\nglobals().pop('reply', None)\n{cell.format(model=name)}", END]
+    lab.open(name, cells, kernel)
     lab.start(0)
     lab.view(0).get_by_text("Words.").wait_for()
     assert script.open == 1
@@ -42,6 +50,17 @@ def test_button(lab: LabPage, scripted: ScriptedServer, way: str) -> None:
     lab.run(1)
     if way != "finished":
         assert lab.output(1).inner_text().strip() == "text: Words."
+
+
+def test_button_in_a_nested_run(lab: LabPage, scripted: ScriptedServer) -> None:
+    """Stop works while textbook code with asyncio.run waits, and the partial reply is returned."""
+    # asyncio is patched for good: a kernel of its own.
+    script = begin(lab, scripted, "nested", "import mistral_nb\n" + NESTED, kernel="nested")
+    lab.view(0).get_by_role("button", name="Stop").click()
+    lab.eventually(lambda: script.closed_at, "the server sees the connection close")
+    lab.wait_done(0)
+    lab.run(1)
+    assert lab.output(1).inner_text().strip() == "text: Words."
 
 
 def test_escape(lab: LabPage, scripted: ScriptedServer) -> None:
