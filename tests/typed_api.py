@@ -74,6 +74,14 @@ def weighs_cost(df: pd.DataFrame) -> pd.DataFrame:
     return run.move_to_online().result()
 
 
+def reads_documents(df: pd.DataFrame) -> pd.DataFrame:
+    """Where documents are all that is asked there is no prompt."""
+    assert_type(mnb.label(df, endpoint="ocr", documents="scan", dry_run=True).low, float | None)
+    known = [{"text": "a", "label": "b"}]
+    mnb.label(df, "{text}", labels=["b", "c"], examples=known, images="picture", flatten=False)
+    return mnb.label(df, endpoint="ocr", documents="scan").result()
+
+
 async def labels_async(df: pd.DataFrame) -> pd.DataFrame:
     """A run is awaited, too."""
     return await mnb.label(df, prompt="{text}", labels=["a", "b"], show=False)

@@ -54,9 +54,7 @@ def moderate(raw: bytes | dict[str, Any], *, seed: int, number: int) -> tuple[di
     Raises:
         ApiProblem: The API would refuse it.
     """
-    request: ClassificationRequest = check(ClassificationRequest, raw)
-    texts = [request.input] if isinstance(request.input, str) else request.input
-    return _moderated(request.model, texts, seed, number)
+    return _moderated(*_texts(raw), seed, number)
 
 
 def moderate_chat(
@@ -64,17 +62,14 @@ def moderate_chat(
 ) -> tuple[dict[str, Any], int]:
     """Answer ``/v1/chat/moderations``; see :func:`moderate`."""
     request: ChatModerationRequest = check(ChatModerationRequest, raw)
-    body = request.model_dump(mode="json", exclude_unset=True)
-    chats = body["input"]
+    chats = request.model_dump(mode="json", exclude_unset=True)["input"]
     chats = chats if chats and isinstance(chats[0], list) else [chats]
     return _moderated(request.model, [_last(chat) for chat in chats], seed, number)
 
 
 def classify(raw: bytes | dict[str, Any], *, seed: int, number: int) -> tuple[dict[str, Any], int]:
     """Answer ``/v1/classifications``; see :func:`moderate`."""
-    request: ClassificationRequest = check(ClassificationRequest, raw)
-    texts = [request.input] if isinstance(request.input, str) else request.input
-    return _classified(request.model, texts, seed, number)
+    return _classified(*_texts(raw), seed, number)
 
 
 def classify_chat(
@@ -82,10 +77,15 @@ def classify_chat(
 ) -> tuple[dict[str, Any], int]:
     """Answer ``/v1/chat/classifications``; see :func:`moderate`."""
     request: ChatClassificationRequest = check(ChatClassificationRequest, raw)
-    body = request.model_dump(mode="json", exclude_unset=True)["input"]
-    chats = body if isinstance(body, list) else [body]
-    texts = [_last(chat["messages"]) for chat in chats]
-    return _classified(request.model, texts, seed, number)
+    chats = request.model_dump(mode="json", exclude_unset=True)["input"]
+    chats = chats if isinstance(chats, list) else [chats]
+    return _classified(request.model, [_last(each["messages"]) for each in chats], seed, number)
+
+
+def _texts(raw: bytes | dict[str, Any]) -> tuple[str, list[str]]:
+    request: ClassificationRequest = check(ClassificationRequest, raw)
+    texts = request.input
+    return request.model, [texts] if isinstance(texts, str) else texts
 
 
 def _moderated(
