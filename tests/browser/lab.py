@@ -168,7 +168,7 @@ class LabServer:
         """Return the id of a kernel that notebooks share; a start takes seconds."""
         alive = {each["id"] for each in self.api("GET", "kernels")}
         if self._kernels.get(name) not in alive:
-            self._kernels[name] = self.api("POST", "kernels", {"name": "python3"})["id"]
+            self._kernels[name] = self.api("POST", "kernels", {"name": "python3", "path": ""})["id"]
         return self._kernels[name]
 
     def read(self, path: str) -> nbformat.NotebookNode:

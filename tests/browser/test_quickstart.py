@@ -24,6 +24,7 @@ STREAM = 1
 def open_lesson(lab: LabPage, lesson: Path) -> int:
     """Open a lesson's code cells in a kernel of their own; return how many there are."""
     data = lab.server.root.parent / "data"  # lessons read ../data
+    data.mkdir(exist_ok=True)
     shutil.copy(ROOT / "data" / "support_tickets.csv", data)
     cells = nbformat.read(lesson, as_version=4).cells
     code = [cell.source for cell in cells if cell.cell_type == "code"]
@@ -51,6 +52,8 @@ def test_the_quickstart(lab: LabPage) -> None:
     lab.output(STREAM).get_by_text("Stopped").wait_for()
     assert 0 < len(lab.output(STREAM).inner_text()) < whole
     notebook = lab.save()
+    kinds = [output["output_type"] for cell in notebook.cells for output in cell.outputs]
+    assert "error" not in kinds
     assert WIDGET_MIME not in json.dumps(notebook)
     data = notebook.cells[STREAM].outputs[0]["data"]
     assert set(data) == {"text/html", "text/plain"}
