@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mistral_nb.agents.conversation import Conversation
     from mistral_nb.agents.entries import Entry, Turn
     from mistral_nb.agents.registry import Agent, Agents
+    from mistral_nb.agents.servers import mcp_server
     from mistral_nb.agents.tools import Tool, tool
     from mistral_nb.agents.turns import TurnHandle
 
@@ -36,6 +37,7 @@ __all__ = [
     "Tool",
     "Turn",
     "TurnHandle",
+    "mcp_server",
     "tool",
 ]
 
@@ -49,6 +51,7 @@ _HOMES = {
     "Tool": "tools",
     "Turn": "entries",
     "TurnHandle": "turns",
+    "mcp_server": "servers",
     "tool": "tools",
 }
 _CHANGES = ("create", "update", "delete", "use_version", "alias", "unalias")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from mistral_nb.agents.threads import contained, in_thread
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 __all__ = ["Tool", "ToolSet", "tool"]
 
@@ -176,7 +177,7 @@ class ToolSet:
     """The tools of a conversation: your functions, and the server's connectors.
 
     Args:
-        tools: Functions, :class:`Tool` objects, names of connectors, or the API's own
+        tools: Functions, :class:`Tool` objects, MCP servers, names of connectors, or the API's own
             objects for connectors (dicts or models of the SDK).
 
     Attributes:
@@ -192,7 +193,7 @@ class ToolSet:
         self.connectors: list[dict[str, Any]] = []
         if isinstance(tools, str) or callable(tools):
             raise InputError("tools must be a list: tools=[...], even for one.")
-        for each in tools:
+        for each in _flat(tools):
             connector = _connector(each)
             if connector is not None:
                 self.connectors.append(connector)
@@ -208,6 +209,15 @@ class ToolSet:
     def as_wire(self) -> list[dict[str, Any]]:
         """Return all of them as the API takes them."""
         return [*(each.as_wire() for each in self.own.values()), *self.connectors]
+
+
+def _flat(tools: Iterable[Any]) -> Iterator[Any]:
+    """Yield tools, with those of a server in its place."""
+    for each in tools:
+        if isinstance(each, Iterable) and not isinstance(each, str | dict | BaseModel):
+            yield from each
+        else:
+            yield each
 
 
 def _connector(value: Any) -> dict[str, Any] | None:

@@ -1,0 +1,198 @@
+"""MCP servers: their tools become tools of a conversation (needs the extra ``agents``)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+from typing import TYPE_CHECKING, Any, Self
+
+from mistral_nb import portal as portals
+from mistral_nb.agents.tools import Tool
+from mistral_nb.errors import InputError, MistralNbError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mistral_nb.portal import Portal
+
+__all__ = ["McpServer", "mcp_server"]
+
+START_SECONDS = 30.0
+"""Longest wait for a server's first words."""
+CLOSE_SECONDS = 5.0
+_UNSAFE = re.compile(r"[^a-zA-Z0-9_-]")
+
+
+def mcp_server(
+    target: str | Sequence[str],
+    *,
+    prefix: str = "",
+    headers: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    approve: Any = None,
+    timeout: float | None = None,
+) -> McpServer:
+    """Connect to an MCP server and learn its tools.
+
+    Args:
+        target: Address of one that is reached by HTTP, or the command that starts one here
+            (a list, or a line as in a shell).
+        prefix: Put before every tool's name, where names of two servers collide.
+        headers: Sent with every request, e.g. a key; never shown.
+        env: Environment variables for the command.
+        approve: Consent for its tools; None leaves it to the conversation.
+        timeout: Seconds a call may take; None leaves it to the conversation.
+
+    Returns:
+        The server: pass it in ``tools=[server]``; close it, or use it as a context.
+
+    Raises:
+        InputError: The extra is not installed, or the target is neither.
+        MistralNbError: It does not start, or does not answer.
+    """
+    client = _client(target, headers, env)
+    shown = target if isinstance(target, str) else shlex.join(target)
+    server = McpServer(portals.shared(), client, shown)
+    for found in server.listed:
+        function = found.function
+        server.tools.append(
+            Tool(
+                name=_UNSAFE.sub("_", f"{prefix}{function.name}")[:64],
+                description=function.description or "",
+                parameters=dict(function.parameters),
+                function=_caller(server, function.name),
+                approve=approve,
+                timeout=timeout,
+            )
+        )
+    return server
+
+
+class McpServer:
+    """A connected MCP server; iterating it gives its tools.
+
+    Args:
+        portal: The loop its session runs on.
+        client: One of the SDK's MCP clients.
+        shown: How it shows.
+
+    Attributes:
+        tools: Its tools.
+        listed: The same as the server described them.
+    """
+
+    def __init__(self, portal: Portal, client: Any, shown: str) -> None:
+        self.tools: list[Tool] = []
+        self.listed: list[Any] = []
+        self._client = client
+        self._shown = shown
+        self._portal = portal
+        self._closing = asyncio.Event()
+        self._ready: asyncio.Future[None] | None = None
+        self._session = portal.spawn(self._hold)
+        portal.call(self._wait)
+        portal.on_close(self._close)
+
+    def __repr__(self) -> str:
+        names = ", ".join(tool.name for tool in self.tools)
+        return f"McpServer({self._shown}: {names})"
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self.tools)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the session, and the process if it was started here; twice does no harm."""
+        self._portal.call(self._close)
+
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+        """Call a tool; runs on the portal's loop.
+
+        Raises:
+            MistralNbError: The session has ended.
+        """
+        if self._session.done() or self._closing.is_set():
+            raise MistralNbError(f"The MCP server {self._shown} is closed.")
+        chunks = await self._client.execute_tool(name, dict(arguments))
+        return "\n".join(str(chunk.get("text") or "") for chunk in chunks)
+
+    async def _hold(self) -> None:
+        """Hold the session open: it must end in the task in which it began."""
+        self._ready = self._ready or asyncio.get_running_loop().create_future()
+        try:
+            await self._client.initialize()
+            self.listed = await self._client.get_tools()
+            self._ready.set_result(None)
+            await self._closing.wait()
+        except BaseException as error:
+            if not self._ready.done():
+                self._ready.set_exception(_explained(error, self._shown))
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            await self._client.aclose()
+
+    async def _wait(self) -> None:
+        self._ready = self._ready or asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), START_SECONDS)
+        except TimeoutError:
+            self._session.cancel()
+            raise MistralNbError(
+                f"The MCP server {self._shown} did not answer within {START_SECONDS:g} s. "
+                "Does the command or address speak MCP?"
+            ) from None
+
+    async def _close(self) -> None:
+        self._closing.set()
+        await asyncio.wait({asyncio.wrap_future(self._session)}, timeout=CLOSE_SECONDS)
+
+
+def _client(
+    target: str | Sequence[str], headers: Mapping[str, str] | None, env: Mapping[str, str] | None
+) -> Any:
+    """Make the SDK's client for an address or a command."""
+    if not target:
+        raise InputError("An MCP server needs an address or a command.")
+    try:
+        if isinstance(target, str) and target.startswith(("http://", "https://")):
+            from mistralai.extra.mcp.streamable_http import (
+                MCPClientStreamableHTTP,
+                StreamableHTTPServerParams,
+            )
+
+            params = StreamableHTTPServerParams(url=target, headers=dict(headers or {}))
+            return MCPClientStreamableHTTP(params)
+        from mcp import StdioServerParameters
+        from mistralai.extra.mcp.stdio import MCPClientSTDIO
+    except ImportError as error:
+        raise InputError(
+            'MCP servers need the extra "agents": pip install "mistral-nb[agents]".'
+        ) from error
+    command = shlex.split(target) if isinstance(target, str) else list(target)
+    started = StdioServerParameters(
+        command=command[0], args=command[1:], env=None if env is None else dict(env)
+    )
+    return MCPClientSTDIO(started)
+
+
+def _caller(server: McpServer, name: str) -> Any:
+    async def call(**arguments: Any) -> str:
+        return await server.call(name, arguments)
+
+    return call
+
+
+def _explained(error: BaseException, shown: str) -> MistralNbError:
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    return MistralNbError(
+        f"The MCP server {shown} did not start: {type(error).__name__}: {error}. "
+        "Check the command or address."
+    )
