@@ -84,8 +84,10 @@ def _widget_class(static: str) -> Any:
     """Make the kernel's half of a widget; its name tells the browser whose style is whose."""
     from anywidget import AnyWidget
 
-    parts = {"_esm": module(static), "_css": _packed(f"{static}.css")}
-    parts["__module__"] = __name__
+    code, style = module(static), _packed(f"{static}.css")
+    if "mnb-panel" in code:
+        style = f"{_packed('panel.css')}\n{style}"
+    parts = {"_esm": code, "_css": style, "__module__": __name__}
     return type(f"{static.title().replace('_', '')}Widget", (AnyWidget,), parts)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_nb.simulator import Faults, start_simulator
+from tests.browser.contrast import low_contrast
 from tests.recorder import GOOD, Arrival, Recorder, Say, refusal
 
 if TYPE_CHECKING:
@@ -151,6 +152,21 @@ def test_keys_stay_in_the_view(lab: LabPage, server: Simulator) -> None:
     dirty.first.wait_for(state="detached")
     assert lab.notebook.locator(".jp-Cell").count() == cells
     assert lab.page.locator(".jp-Dialog").count() == 0
+
+
+def test_text_can_be_read_in_both_themes(lab: LabPage, server: Simulator) -> None:
+    """Every text has a contrast of at least 4.5 to 1, paused and asked whether to cancel."""
+    view = opened(lab, label(server, "read"))
+    view.get_by_role("button", name="Pause").click()
+    view.locator("summary", has_text="Batch jobs").click()
+    view.get_by_role("button", name="Cancel…").click()
+    try:
+        for theme in ("JupyterLab Dark", "JupyterLab Light"):
+            lab.theme(theme)
+            lab.page.locator("#jupyterlab-splash").wait_for(state="detached")
+            assert low_contrast(view) == []
+    finally:
+        lab.theme("JupyterLab Light")
 
 
 def test_it_moves_and_obeys_while_a_cell_blocks(lab: LabPage, server: Simulator) -> None:

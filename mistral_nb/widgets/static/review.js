@@ -46,7 +46,7 @@ class View {
   }
 
   build(el) {
-    const root = (this.root = make("div", "mnb-review"));
+    const root = (this.root = make("div", "mnb-panel mnb-review"));
     root.tabIndex = 0;
     root.setAttribute("role", "group");
 
@@ -102,7 +102,7 @@ class View {
 
     this.helpText = make("dl", "mnb-review-help");
     this.helpText.hidden = true;
-    this.spoken = make("div", "mnb-review-spoken");
+    this.spoken = make("div", "mnb-panel-spoken");
     this.spoken.setAttribute("role", "status");
     root.append(top, this.bar, this.sheet, this.end, this.alert, bar, this.helpText, this.spoken);
     el.append(root);
@@ -114,7 +114,7 @@ class View {
   }
 
   button(label, key, action) {
-    const node = make("button", "mnb-review-button", label);
+    const node = make("button", "mnb-panel-button", label);
     node.type = "button";
     if (key) node.append(make("kbd", "", key));
     node.addEventListener("click", action, { signal: this.signal });

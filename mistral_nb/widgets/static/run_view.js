@@ -76,7 +76,7 @@ class View {
   }
 
   build(el) {
-    const root = (this.root = make("div", "mnb-run"));
+    const root = (this.root = make("div", "mnb-panel mnb-run"));
     root.setAttribute("role", "group");
     const top = make("div", "mnb-run-top");
     this.name = make("bdi", "mnb-run-name");
@@ -133,7 +133,7 @@ class View {
     });
     sure.classList.add("mnb-run-danger");
     this.question.append(this.questionText, this.keep, sure);
-    this.spoken = make("div", "mnb-run-spoken");
+    this.spoken = make("div", "mnb-panel-spoken");
     this.spoken.setAttribute("role", "status");
     root.append(top, this.bar, this.legend, this.facts, this.message, this.alert);
     root.append(this.failures, this.jobs, this.buttons, this.question, this.spoken);
@@ -143,7 +143,7 @@ class View {
   }
 
   button(label, action) {
-    const node = make("button", "mnb-run-button", label);
+    const node = make("button", "mnb-panel-button", label);
     node.type = "button";
     node.addEventListener("click", action, { signal: this.signal });
     return node;
