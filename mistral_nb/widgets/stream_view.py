@@ -181,7 +181,7 @@ class StreamView:
         action = message.get("a")
         if action == "stop":
             self.handle.stop()
-        elif action in {"ready", "resync", "copy", "retry"}:
+        elif action in {"ready", "resync", "check", "copy", "retry"}:
             self._portal.call_soon(self._answer, message)
 
     def _answer(self, message: dict[str, Any]) -> None:
@@ -190,6 +190,8 @@ class StreamView:
             return
         if message["a"] == "retry":
             self._try_again()
+            return
+        if message["a"] == "check" and message.get("n") == self._screen.number:
             return
         page = message.get("p")
         if page is not None:

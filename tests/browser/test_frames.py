@@ -36,6 +36,24 @@ def test_lost_frames_are_made_good(lab: LabPage, scripted: ScriptedServer) -> No
     lab.run(1)
 
 
+def test_a_lost_end_is_made_good(lab: LabPage, scripted: ScriptedServer) -> None:
+    """A view that hears nothing more asks, and learns that the reply has ended."""
+    scripted.add("endless", ["The whole ", "reply."], rate=0.5)
+    lossy = LOSE_SOME.replace('or "e" in frame or frame["n"] % 3', 'or "e" not in frame')
+    lab.open(
+        "endless",
+        [
+            f"{ASK}{lossy}\nawait session.stream('x', model='endless', settle=False)",
+            "Channel.send = send",
+        ],
+    )
+    lab.run(0)
+    assert lab.view(0).get_by_role("button", name="Stop").count() == 1
+    lab.run(1)
+    lab.view(0).get_by_text("tokens in").wait_for()
+    assert lab.view(0).get_by_role("log").inner_text() == "The whole reply."
+
+
 def test_a_flood_loses_nothing(lab: LabPage, scripted: ScriptedServer) -> None:
     """20,000 chunks at once arrive complete and in order."""
     words = " ".join(f"word{number}" for number in range(10_000))

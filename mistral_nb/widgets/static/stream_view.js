@@ -163,6 +163,7 @@ const build = (el, send, signal) => {
   const thoughts = new Blocks(thinkBody, linkMarks);
   const keepInSight = follow(root, bar, signal);
   let cards = [];
+  let shownSources = "";
   const setText = (node, value) => {
     if (node.textContent !== value) node.textContent = value;
   };
@@ -206,7 +207,9 @@ const build = (el, send, signal) => {
     thoughts.show(state.think);
     text.show(state.text);
     showCalls(state);
-    if (refs.children.length !== state.refs.length) {
+    const sources = state.refs.join();
+    if (sources !== shownSources) {
+      shownSources = sources;
       refs.replaceChildren(...state.refs.map(sourceItem));
     }
     refs.hidden = !state.refs.length;
@@ -240,6 +243,7 @@ export default () => {
   let scheduled = false;
   let greeted = false;
   let asked = 0;
+  let heard = Date.now();
   let copying = null;
 
   // All frames of one screen refresh are shown at once; a hidden page has no refreshes.
@@ -262,6 +266,13 @@ export default () => {
     }
   };
 
+  // After some silence, ask whether there is more: the last frame of all may have been lost.
+  const check = (model) => {
+    if (state.end || Date.now() - heard < 4000) return;
+    heard = Date.now();
+    post(model, { a: "check", n: state.n });
+  };
+
   const resync = (model) => {
     if (Date.now() - asked < 1000) return;
     asked = Date.now();
@@ -269,6 +280,7 @@ export default () => {
   };
 
   const take = (model, frame) => {
+    heard = Date.now();
     if (frame.copy !== undefined) {
       const button = copying;
       toClipboard(frame.copy).then(
@@ -317,7 +329,10 @@ export default () => {
       const view = build(el, send, closing.signal);
       views.add(view);
       view.update(state);
-      const clock = setInterval(() => !state.end && view.tick(state), 1000);
+      const clock = setInterval(() => {
+        if (!state.end) view.tick(state);
+        check(model);
+      }, 1000);
       return () => {
         closing.abort();
         clearInterval(clock);
