@@ -255,7 +255,7 @@ class BatchEngine:
             await self._work.do(self._read, shard)
         if self._work.budget is not None:
             paid = await self._work.do(spent, self._ledger, self._work.record.model)
-            self._work.budget.settle(shard, paid or 0.0)
+            self._work.budget.settle(shard, paid)
         self._shards.pop(shard.id, None)
         await self._work.recount()
         self._tell()

@@ -82,12 +82,15 @@ class Budget:
         cast = forecast(
             _open(folder, ledger, record), record.model, reply, batch=record.mode == "batch"
         )
-        paid = spent(ledger, record.model) or 0.0
         assert cast.cost is not None
+        count = max(1, cast.requests)
+        each = cast.cost.times(1 / count)
+        paid = spent(ledger, record.model)
+        if paid is None:
+            paid = each.high * _answered(ledger)
         if paid + cast.cost.low > limit:
             raise CostLimitError(_refusal(cast.requests, cast.cost, paid, limit, record.mode))
-        count = max(1, cast.requests)
-        return cls(limit, price, paid, Amount(cast.cost.low / count, cast.cost.high / count))
+        return cls(limit, price, paid, each)
 
     @property
     def _left(self) -> float:
@@ -120,10 +123,12 @@ class Budget:
         return max(1, min(most, int(self._left / self._each.high)))
 
     def take(self, answer: Answer) -> None:
-        """Count what an answer cost."""
-        amount = self._price.of(
-            answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
-        )
+        """Count what an answer cost; one without token counts, at the most it can."""
+        amount = self._each.high
+        if answer.prompt_tokens:
+            amount = self._price.of(
+                answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
+            )
         self._paid += amount
         self._cost += amount
         self._answers += 1
@@ -159,8 +164,10 @@ class Budget:
                 return True
             await self._settled.wait()
 
-    def settle(self, shard: Shard, paid: float) -> None:
-        """Take note that a shard has ended, and what the run has cost with it."""
+    def settle(self, shard: Shard, paid: float | None) -> None:
+        """Take note that a shard has ended, and what the run has cost with it, if known."""
+        if paid is None:
+            paid = self._paid + self._each.high * shard.lines
         self._cost += paid - self._paid
         self._answers += shard.lines
         self._paid = paid
@@ -190,6 +197,13 @@ def require_price(model: str, *, batch: bool = False) -> Price:
             f"of {PRICES_OF}. Leave max_cost= out, or choose another model. Nothing was sent."
         )
     return price
+
+
+def _answered(ledger: Ledger) -> int:
+    """Count the answers that were paid for."""
+    with ledger.reading() as db:
+        sql = "SELECT COUNT(*) FROM attempt WHERE number > 0 AND text IS NOT NULL"
+        return int(db.execute(sql).fetchone()[0])
 
 
 def _open(folder: RunFolder, ledger: Ledger, record: RunRecord) -> Tally:

@@ -204,17 +204,16 @@ def forecast(tally: Tally, model: str, reply: Guess, *, batch: bool) -> Forecast
     """
     name, own = tokens.tokenizer_of(model)
     bodies = [orjson.loads(body) for body in tally.sample]
+    pictures = np.array([_images(body) for body in bodies], dtype=float)
     counts = np.array([body_tokens(body, name) for body in bodies], dtype=float)
+    counts -= tokens.IMAGE_TOKENS * pictures
     sizes = np.array([len(body) for body in tally.sample], dtype=float)
     requests, size = tally.distinct()
     prompt = project(sizes, counts, requests, size)
     if not own:
         prompt = prompt.times(1 - ESTIMATED, 1 + ESTIMATED)
-    images = sum(map(_images, bodies)) * requests / max(1, len(bodies))
-    prompt = Amount(
-        prompt.low - images * (tokens.IMAGE_TOKENS - IMAGE[0]),
-        prompt.high + images * (IMAGE[1] - tokens.IMAGE_TOKENS),
-    )
+    images = float(pictures.sum()) * requests / max(1, len(bodies))
+    prompt = Amount(prompt.low + images * IMAGE[0], prompt.high + images * IMAGE[1])
     completion = reply.tokens.times(requests)
     shared = _shared(bodies, name)
     return Forecast(

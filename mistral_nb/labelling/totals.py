@@ -27,7 +27,7 @@ def spent(ledger: Ledger, model: str) -> float | None:
         model: Model that answered.
 
     Returns:
-        US dollars, or None where the model's price is not known.
+        US dollars, or None where they are not known: see :func:`cost_parts`.
     """
     parts = cost_parts(ledger, model)
     return None if parts is None else sum(parts.values())
@@ -45,18 +45,20 @@ def cost_parts(ledger: Ledger, model: str) -> dict[str, float] | None:
 
     Returns:
         ``prompt``, ``reply`` and, where there is any, ``cached prompt`` -> US dollars; None
-        where the model's price is not known.
+        where the model's price is not known, or an answer came without its tokens, as those
+        of moderations and classifications do.
     """
     sql = (
         "SELECT shard IS NOT NULL, SUM(prompt_tokens), SUM(completion_tokens), "
-        "SUM(cached_tokens) FROM attempt WHERE number > 0 GROUP BY 1"
+        "SUM(cached_tokens), SUM(text IS NOT NULL AND prompt_tokens = 0) "
+        "FROM attempt WHERE number > 0 GROUP BY 1"
     )
     with ledger.reading() as db:
         bills = [tuple(row) for row in db.execute(sql)]
     parts = {"prompt": 0.0, "cached prompt": 0.0, "reply": 0.0}
-    for batch, prompt, completion, kept in [*bills, (0, 0, 0, 0)]:
+    for batch, prompt, completion, kept, uncounted in [*bills, (0, 0, 0, 0, 0)]:
         price = price_of(model, batch=bool(batch))
-        if price is None:
+        if price is None or uncounted:
             return None
         cached = min(kept, prompt)
         parts["prompt"] += price.of(prompt - cached, 0)
@@ -82,7 +84,12 @@ def summary(ledger: Ledger, record: RunRecord) -> str:
     if counts["reused"]:
         parts.append(f"{counts['reused']:,} answers taken over from earlier runs at no cost")
     paid = spent(ledger, record.model)
-    price = "price not known" if paid is None else f"{dollars(paid)} by list price of {PRICES_OF}"
+    if paid is not None:
+        price = f"{dollars(paid)} by list price of {PRICES_OF}"
+    elif price_of(record.model, batch=False) is None:
+        price = "price not known"
+    else:
+        price = "cost not known: the server does not say how many tokens it bills here"
     parts.append(f"{usage.total_tokens:,} tokens, {price}")
     if extended := _extended(ledger, record, usage):
         parts.append(extended)

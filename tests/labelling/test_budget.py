@@ -108,6 +108,26 @@ def test_a_limit_that_suffices_changes_nothing(label: Label, mode: str) -> None:
         assert run.counts["done"] == ROWS
 
 
+@MODES
+def test_answers_without_token_counts_are_taken_at_their_most(
+    label: Label, connection: Connection, bus: EventBus, mode: str
+) -> None:
+    """Moderations say no tokens: their cost is unknown, never zero, and a limit holds all the same."""
+    options = {"endpoint": "moderations", "labels": None, "model": "mistral-moderation-2411"}
+    options |= {"mode": mode, "prompt": "{text}", "shard_lines": 20}
+    free = label(TABLE, name="free", **options)
+    free.result(30)
+    assert free.cost is None
+    assert "cost not known" in free.message
+    found = label(TABLE, reuse=False, dry_run=True, **options)
+    limit = found.low + 0.2 * (found.high - found.low)
+    run = label(TABLE, name="x", reuse=False, max_cost=limit, **options)
+    with pytest.raises(errors.CostLimitError):
+        run.result(30)
+    assert 0 < run.counts["done"] < ROWS
+    resume(connection, bus, "x", max_cost=10 * limit).result(30)
+
+
 def test_shards_wait_for_what_the_first_one_costs(
     label: Label, simulator: Simulator, home: Path
 ) -> None:
