@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mistral_nb.markdown import Patch
     from mistral_nb.widgets.endings import Ending
 
-__all__ = ["Frame", "Screen", "checksum"]
+__all__ = ["Area", "Frame", "Screen", "checksum"]
 
 Frame = dict[str, Any]
 """A JSON object with short keys."""
@@ -34,7 +34,7 @@ def checksum(html: str) -> int:
     return zlib.adler32(html.encode("utf-16-le", "surrogatepass"))
 
 
-class _Area:
+class Area:
     """A growing Markdown text and its HTML, block by block."""
 
     def __init__(self) -> None:
@@ -43,6 +43,7 @@ class _Area:
         self._fed = False
 
     def feed(self, text: str) -> None:
+        """Add to the text."""
         self._markdown.feed(text)
         self._fed = True
 
@@ -65,14 +66,17 @@ class _Area:
         return frame
 
     def whole(self) -> list[list[object]]:
+        """Return the patches that make all of it out of nothing."""
         return [[number, 0, html] for number, html in enumerate(self.blocks)]
 
     @property
     def html(self) -> str:
+        """All of it as the browser has it."""
         return "".join(self.blocks)
 
     @property
     def static_html(self) -> str:
+        """All of it for a notebook file, with math as TeX."""
         if "<math" not in self.html:
             return self.html
         return render(self._markdown.text, math="tex")
@@ -112,8 +116,8 @@ class Screen:
         self.anchor = f"mnb-{uuid.uuid4().hex[:8]}"
         self.thought: float | None = None
         self.ending: Ending | None = None
-        self._answer = _Area()
-        self._thinking = _Area()
+        self._answer = Area()
+        self._thinking = Area()
         self._news: Frame = {}
         self._first_thought: float | None = None
 
