@@ -298,8 +298,9 @@ class Conversation:
 
     # -- what a turn needs ---------------------------------------------------------------
 
-    def first_ask(self, parent: str | None, message: Mapping[str, Any]) -> Ask:
+    def first_ask(self, parent: str | None, question: Entry) -> Ask:
         """Choose how to send a message that follows a turn."""
+        (message,) = remote.as_inputs([question])
         node = self._tree.get(parent)
         if node is not None and node.settled and node.setup == self.setup.key:
             last = node.turn.entries[-1].id

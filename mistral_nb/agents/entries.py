@@ -30,17 +30,23 @@ State = Literal["arriving", "waiting", "running", "done", "failed", "denied", "s
 
 Status = Literal["queued", "running", "done", "stopped", "failed"]
 
-KNOWN = frozenset(
-    {
-        "message.input",
-        "message.output",
-        "function.call",
-        "function.result",
-        "tool.execution",
-        "agent.handoff",
-    }
+_HANDOFF = ("previous_agent_id", "previous_agent_name", "next_agent_id", "next_agent_name")
+INPUT_FIELDS: dict[str, tuple[str, ...]] = {
+    "message.input": ("role", "content"),
+    "message.output": ("role", "content"),
+    "function.call": ("tool_call_id", "name", "arguments"),
+    "function.result": ("tool_call_id", "result"),
+    "tool.execution": ("name", "arguments", "info"),
+    "agent.handoff": _HANDOFF,
+}
+"""Types of entry that the API takes back as input, with the fields that it knows there."""
+
+INPUT_CHUNKS = frozenset(
+    {"text", "thinking", "image_url", "document_url", "tool_file", "tool_reference"}
 )
-"""Types of entry that the API takes back as input."""
+"""Kinds of content that it takes back."""
+
+_MAY_LACK = frozenset({"info", "arguments", "result"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +196,15 @@ class Entry:
         urls = (each.get("url") if isinstance(each, dict) else each for each in found)
         return tuple(str(url) for url in urls if url)
 
-    def as_input(self) -> dict[str, Any]:
-        """Return it as the API takes it back, without ids and times of an older conversation."""
-        dropped = {"id", "object", "created_at", "completed_at", "agent_id", "model"}
-        kept = {k: v for k, v in self.data.items() if k not in dropped and v is not None}
-        return {**kept, "type": self.type}
+    def as_input(self) -> dict[str, Any] | None:
+        """Return it as the API takes it back, in another conversation; None if it cannot."""
+        fields = INPUT_FIELDS.get(self.type, ())
+        kept = {name: self.data[name] for name in fields if self.data.get(name) is not None}
+        if isinstance(content := kept.get("content"), list):
+            kept["content"] = [c for c in content if c.get("type") in INPUT_CHUNKS]
+        if not fields or not all(kept.get(name) for name in fields if name not in _MAY_LACK):
+            return None
+        return {"type": self.type, **kept}
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +282,8 @@ class Turn:
     def __repr__(self) -> str:
         start = " ".join(self.text[:200].split())
         text = start if len(start) <= 60 else f"{start[:57]}..."  # noqa: PLR2004 - one line
-        tools = f", tool_calls={[use.name for use in self.tool_calls]}" if self.tool_calls else ""
+        calls = [u.name if u.state == "done" else f"{u.name}: {u.state}" for u in self.tool_calls]
+        tools = f", tool_calls={calls}" if calls else ""
         return f"Turn({text!r}{tools}, {self.status})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import cache
 from inspect import isclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 import orjson
 
@@ -45,7 +44,7 @@ class Conversations:
         self._bus = bus
         self._lock = threading.Lock()
         self._opened: History | None = None
-        self._live: WeakValueDictionary[str, Conversation] = WeakValueDictionary()
+        self._live: dict[str, Conversation] = {}
 
     @property
     def _history(self) -> History:

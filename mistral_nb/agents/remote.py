@@ -10,7 +10,6 @@ import anyio
 import httpx2
 import orjson
 
-from mistral_nb.agents.entries import KNOWN, Entry
 from mistral_nb.client import explain
 from mistral_nb.errors import (
     InvalidRequestError,
@@ -23,6 +22,7 @@ from mistral_nb.errors import (
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
+    from mistral_nb.agents.entries import Entry
     from mistral_nb.client import Connection
 
 __all__ = ["Ask", "Setup", "append", "as_inputs", "is_lost", "restart", "start", "stream"]
@@ -149,23 +149,24 @@ def as_inputs(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     inputs: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
     for entry in kept:
-        if entry.type != "function.call":
-            inputs += missing
-            missing = []
-        inputs.append(entry.as_input())
-        if entry.type == "function.call" and entry.call_id not in answered:
+        call = entry.type == "function.call"
+        if call and entry.call_id not in answered:
+            if isinstance(entry.arguments, str):  # it was cut in the middle
+                continue
             result = {"tool_call_id": entry.call_id, "result": NOT_RUN}
             missing.append({"type": "function.result", **result})
+        elif not call:
+            inputs += missing
+            missing = []
+        data = entry.as_input()
+        if data is not None:
+            inputs.append(data)
     return inputs + missing
 
 
 def _is_whole(entry: Entry) -> bool:
-    if entry.type not in KNOWN:
-        return False
     if entry.type == "function.call":
         return not entry.data.get("confirmation_status")
-    if entry.type == "message.output":
-        return bool(entry.data.get("content"))
     if entry.type in {"tool.execution", "agent.handoff"}:
         return entry.state == "done"
     return True

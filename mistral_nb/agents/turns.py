@@ -205,7 +205,7 @@ class TurnHandle(LiveHandle[Turn]):
             self._parent = conversation.head
         self._status = "running"
         self._node = Node(self.turn, setup=conversation.setup.key, handle=self)
-        ask = conversation.first_ask(self._parent, self.entry(0).as_input())
+        ask = conversation.first_ask(self._parent, self.entry(0))
         conversation.begun(self, self._node)
         self._tell(0)
         return ask
