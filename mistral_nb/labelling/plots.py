@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mistral_nb.errors import InputError
 from mistral_nb.labelling.pairing import column_of
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ def _frame(ax: Axes, confusion: pd.DataFrame, type_size: float) -> None:
         spine.set_visible(False)
 
 
+def _distinct(labels: pd.Series[Any]) -> int | None:
+    """Count the different labels; None for vectors and objects, which are none."""
+    try:
+        return int(labels.nunique())
+    except (TypeError, NotImplementedError):  # of objects; of Arrow's lists
+        return None
+
+
 def plot_run(
     table: pd.DataFrame,
     label: Hashable = "label",
@@ -114,7 +123,7 @@ def plot_run(
 
     Args:
         table: Labelled rows, shape (rows, columns).
-        label: Name of the label column.
+        label: Name of the label column; one of vectors or objects is left out of the picture.
         seconds: Latency of each answer in seconds: a column's name, a Series or a list of any
             length; None leaves this picture out.
         jobs: Batch job -> seconds it took; None leaves this picture out.
@@ -127,12 +136,13 @@ def plot_run(
         The figure.
 
     Raises:
-        InputError: A column is missing.
+        InputError: A column is missing, or there is nothing to draw.
         ImportError: Matplotlib is not installed.
     """
     pyplot = _pyplot()
     labels = column_of(table, label, "label")
-    panels: list[Any] = [lambda ax: _draw_labels(ax, labels)]
+    distinct = _distinct(labels)
+    panels: list[Any] = [] if distinct is None else [lambda ax: _draw_labels(ax, labels)]
     if seconds is not None:
         named = isinstance(seconds, Hashable) and not isinstance(seconds, (pd.Series, tuple))
         times = column_of(table, seconds, "seconds") if named else pd.Series(seconds)
@@ -142,7 +152,9 @@ def plot_run(
         panels.append(lambda ax: _draw_jobs(ax, jobs))
     if cost is not None:
         panels.append(lambda ax: _draw_cost(ax, cost, currency))
-    height = max(3.0, 0.8 + 0.24 * min(labels.nunique() + 1, BARS + 1))
+    if not panels:
+        raise InputError(f"Column {label!r} holds lists or objects, which cannot be counted.")
+    height = max(3.0, 0.8 + 0.24 * min((distinct or 0) + 1, BARS + 1))
     figure: Figure = pyplot.figure(
         figsize=(1.6 + 4.2 * len(panels), height), layout="constrained", facecolor="white"
     )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import matplotlib as mpl
 import numpy as np
 import orjson
 import pandas as pd
+import polars as pl
 import pytest
 from pydantic import BaseModel
 
@@ -146,6 +148,17 @@ def test_chats_see_images_and_documents(
     assert done["_error"].iloc[2] == "empty value in column 'picture'"
     both = label(df.iloc[:1], "Which?", images="picture", documents="paper", **asked).result()
     assert both["label"].tolist() == ["cat"]
+
+
+@pytest.mark.parametrize("library", [pd, pl])
+def test_a_run_of_vectors_is_drawn_without_labels(label: Callable[..., Run], library: Any) -> None:
+    """Time and cost remain; vectors are no labels to count, or to compare."""
+    mpl.use("Agg")
+    table = library.DataFrame({"text": ["a", "b"]})
+    run = label(table, "{text}", endpoint="embeddings", labels=None, mode="online")
+    assert len(run.plot().axes) == 2
+    with pytest.raises(InputError, match="holds lists or objects"):
+        run.evaluate(gold=["a", "b"])
 
 
 def test_a_run_of_any_endpoint_goes_on_in_another_process(
