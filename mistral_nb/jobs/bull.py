@@ -287,6 +287,10 @@ def _client(url: str, *, single: bool = False) -> Any:
         "decode_responses": True,
         "retry": Retry(ExponentialBackoff(cap=0.5, base=0.02), 30),
         "retry_on_error": [BusyLoadingError, ConnectionError, TimeoutError],
+        # The client gives up on an answer after 5 s, and then waits anew, for ever: BullMQ and
+        # we wait for jobs and for events as long as that and longer.
+        "socket_timeout": None,
+        "socket_keepalive": True,
     }
     if single:
         return Redis.from_url(url, single_connection_client=True, **options)

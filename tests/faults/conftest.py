@@ -17,13 +17,17 @@ def size(request: pytest.FixtureRequest) -> Size:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that takes the number of a kill one run for each."""
+    """Give a test that takes the number of a kill, or a seed, one run for each."""
     if "kill" in metafunc.fixturenames:
         metafunc.parametrize("kill", range(2 * size_of(metafunc.config).kills))
+    if "seed" in metafunc.fixturenames:
+        metafunc.parametrize("seed", range(size_of(metafunc.config).seeds))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give full sizes the time they take."""
+    """Give full sizes the time they take, and leave out what needs them."""
     if config.getoption("--full-faults"):
         for item in items:
             item.add_marker(pytest.mark.timeout(FULL_TIMEOUT))
+    else:
+        items[:] = [item for item in items if item.get_closest_marker("full") is None]

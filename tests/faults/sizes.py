@@ -22,15 +22,27 @@ class Size:
         rows: Rows of a run.
         kills: How often it is killed.
         patience: Seconds for its end.
+        jobs: Background jobs in a queue.
+        worker_kills: How often a worker of theirs is killed.
+        seeds: How many seeds the kills are drawn with.
+        refused: Jobs whose every second request is refused.
+        block: Seconds that a cell blocks.
     """
 
     rows: int
     kills: int
     patience: float
+    jobs: int
+    worker_kills: int
+    seeds: int
+    refused: int
+    block: float
 
 
-SMALL = Size(rows=400, kills=3, patience=60)
-FULL = Size(rows=5000, kills=10, patience=900)
+SMALL = Size(rows=400, kills=3, patience=60, jobs=40, worker_kills=2, seeds=1, refused=16, block=2)
+FULL = Size(
+    rows=5000, kills=10, patience=900, jobs=1000, worker_kills=40, seeds=3, refused=200, block=60
+)
 
 
 def size_of(config: pytest.Config) -> Size:

@@ -1,12 +1,7 @@
-"""Law of crashes: kill workers at any moment; no job is lost, stuck, failed or paid for twice.
-
-`make test` runs this with a few jobs; MISTRAL_NB_JOBS sets how many, MISTRAL_NB_KILLS how often a
-worker is killed, MISTRAL_NB_SEEDS with how many seeds.
-"""
+"""Law of crashes: kill workers at any moment; no job is lost, stuck, failed or paid for twice."""
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -23,10 +18,8 @@ if TYPE_CHECKING:
 
     from mistral_nb.jobs import Queue
     from mistral_nb.simulator import Simulator
+    from tests.faults.sizes import Size
 
-JOBS = int(os.environ.get("MISTRAL_NB_JOBS", "60"))
-KILLS = int(os.environ.get("MISTRAL_NB_KILLS", "3"))
-SEEDS = range(int(os.environ.get("MISTRAL_NB_SEEDS", "1")))
 WORKERS = 2
 CONCURRENCY = 5
 LEASE = 1.5
@@ -54,42 +47,42 @@ def ended(queue: Queue) -> int:
     return sum(counts[status] for status in ("completed", "failed", "cancelled", "uncertain"))
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.timeout(300)
 def test_killed_workers(
     make_queue: Callable[..., Queue],
     make_simulator: Callable[..., Simulator],
     start: Callable[..., subprocess.Popen[str]],
     seed: int,
+    size: Size,
 ) -> None:
     """Every job ends completed, or listed as uncertain; the server was paid once for each."""
-    dice = random.Random(seed)
+    dice, many = random.Random(seed), size.jobs
     simulator = make_simulator(faults=Faults(latency=0.02))
     queue = make_queue(lease=LEASE)
-    jobs = [{"name": "complete", "data": {"prompt": f"Ticket {n}"}} for n in range(JOBS)]
+    jobs = [{"name": "complete", "data": {"prompt": f"Ticket {n}"}} for n in range(many)]
     queue.add_many(jobs).result()
     workers = [start(queue, simulator.url) for _ in range(WORKERS)]
-    for kill in range(KILLS):
-        wanted = JOBS * (kill + dice.uniform(0.1, 0.9)) / (KILLS + 1)
+    for kill in range(size.worker_kills):
+        wanted = many * (kill + dice.uniform(0.1, 0.9)) / (size.worker_kills + 1)
         wait_until(lambda wanted=wanted: simulator.stats()["chat_requests"] >= wanted)
         number = dice.randrange(WORKERS)
         workers[number].kill()
         workers[number] = start(queue, simulator.url)
-    wait_until(lambda: ended(queue) == JOBS, 120 + JOBS / 5)
+    wait_until(lambda: ended(queue) == many, size.patience)
     counts = queue.counts().result()
-    assert counts["completed"] + counts["uncertain"] == JOBS, counts
-    assert counts["uncertain"] <= KILLS * CONCURRENCY
+    assert counts["completed"] + counts["uncertain"] == many, counts
+    assert counts["uncertain"] <= size.worker_kills * CONCURRENCY
     stats = simulator.stats()
     assert stats["chat_repeated"] == 0
-    assert JOBS - counts["uncertain"] <= stats["chat_requests"] <= JOBS
-    listed = queue.jobs("uncertain", limit=JOBS).result()
+    assert many - counts["uncertain"] <= stats["chat_requests"] <= many
+    listed = queue.jobs("uncertain", limit=many).result()
     assert len(listed) == counts["uncertain"]
     for doubt in listed:  # a person decides to pay again
         assert queue.replay(doubt.id).result()
-    wait_until(lambda: queue.counts().result()["completed"] == JOBS)
+    wait_until(lambda: queue.counts().result()["completed"] == many)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.full
 def test_poison(
     make_queue: Callable[..., Queue], start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:

@@ -1,12 +1,7 @@
-"""Laws of bad weather for jobs: a server that dies, a cell that blocks, an API that refuses.
-
-`make test` runs this with a few jobs; MISTRAL_NB_JOBS sets how many, MISTRAL_NB_BLOCK for how many
-seconds the cell blocks.
-"""
+"""Laws of bad weather for jobs: a server that dies, a cell that blocks, an API that refuses."""
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -30,9 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-JOBS = int(os.environ.get("MISTRAL_NB_JOBS", "60"))
-BLOCK = float(os.environ.get("MISTRAL_NB_BLOCK", "2"))
-REFUSED = min(JOBS, 24) if JOBS <= 60 else 200
+    from tests.faults.sizes import Size
+
 ON_THE_WIRE = 0.15
 """Seconds in which requests may still arrive that crossed an answer on their way."""
 BUSY = 0.35
@@ -51,7 +45,9 @@ def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 @pytest.mark.redis
 @pytest.mark.timeout(600)
-def test_redis_is_killed_and_comes_back(own_redis: RedisServer, offline: Connection) -> None:
+def test_redis_is_killed_and_comes_back(
+    own_redis: RedisServer, offline: Connection, size: Size
+) -> None:
     """No job that was acknowledged is lost when Redis dies, and workers take up work again."""
     queue = Queue(own_redis.url, connection=offline, bus=EventBus(offline.portal), lease=2.0)
     done: Counter[int] = Counter()
@@ -64,7 +60,7 @@ def test_redis_is_killed_and_comes_back(own_redis: RedisServer, offline: Connect
     acknowledged: list[Job] = []
 
     def produce() -> None:
-        for number in range(JOBS):
+        for number in range(size.jobs):
             acknowledged.append(queue.add("count", number).result(60))
             time.sleep(0.005)
 
@@ -72,20 +68,38 @@ def test_redis_is_killed_and_comes_back(own_redis: RedisServer, offline: Connect
     with queue, queue.work(concurrency=5):
         producer.start()
         for share in (0.2, 0.6):
-            while len(acknowledged) < JOBS * share:
+            while len(acknowledged) < size.jobs * share:
                 time.sleep(0.005)
             own_redis.kill()
             time.sleep(0.3)
             own_redis.start()
         producer.join(120)
-        assert [job.result(60) for job in acknowledged] == list(range(JOBS))
-    assert set(done) == set(range(JOBS))
+        assert [job.result(60) for job in acknowledged] == list(range(size.jobs))
+    assert set(done) == set(range(size.jobs))
+
+
+@pytest.mark.full
+@pytest.mark.redis
+def test_an_idle_worker_wakes_for_a_job_that_is_due(
+    redis_server: RedisServer, offline: Connection
+) -> None:
+    """A wait for jobs that is longer than the Redis client's patience still ends in time."""
+    bus = EventBus(offline.portal)
+    with Queue(redis_server.url, "idle", connection=offline, bus=bus) as queue:
+
+        @queue.handler("late")
+        async def late(_: Any) -> str:
+            return "here"
+
+        job = queue.add("late", delay=6).result()
+        with queue.work():
+            assert job.result(20) == "here"
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("kind", ["asleep", "busy"])
+@pytest.mark.parametrize("kind", ["busy", pytest.param("asleep", marks=pytest.mark.full)])
 def test_a_blocking_cell_runs_nothing_twice(
-    make_queue: Callable[..., Queue], url: str, tmp_path: Path, kind: str
+    make_queue: Callable[..., Queue], url: str, tmp_path: Path, size: Size, kind: str
 ) -> None:
     """While a cell blocks for far more than the lease, its worker keeps its jobs."""
     lease = 1.0
@@ -101,9 +115,9 @@ def test_a_blocking_cell_runs_nothing_twice(
         assert rival.stdout.readline() == "working\n"
         added = queue.add_many(jobs).result()
         with queue.work(concurrency=4):
-            until = time.monotonic() + BLOCK
+            until = time.monotonic() + size.block
             while time.monotonic() < until:
-                time.sleep(BLOCK if kind == "asleep" else 0)
+                time.sleep(size.block if kind == "asleep" else 0)
             for job in added:
                 job.result(60)
         rival.kill()
@@ -125,7 +139,9 @@ def rough(share: float) -> Callable[[int, Arrival], Say]:
 
 
 @pytest.mark.timeout(600)
-def test_half_of_all_requests_refused(make_queue: Callable[..., Queue], tmp_path: Path) -> None:
+def test_half_of_all_requests_refused(
+    make_queue: Callable[..., Queue], tmp_path: Path, size: Size
+) -> None:
     """All jobs are done in the end, the limit and each pause kept by all workers together."""
     recorder = Recorder()
     servers = [
@@ -134,8 +150,8 @@ def test_half_of_all_requests_refused(make_queue: Callable[..., Queue], tmp_path
     ]
     queues = [make_queue(server) for server in servers]
     data: list[dict[str, Any]] = [
-        {"name": "complete", "data": {"prompt": f"r{n}"}, "attempts": 30, "backoff": 0.05}
-        for n in range(REFUSED)
+        {"name": "complete", "data": {"prompt": f"r{n}"}, "attempts": 30, "backoff": 0.02}
+        for n in range(size.refused)
     ]
     with queues[0].work():  # what the first request imports must not make starts bunch up
         queues[0].add("complete", {"prompt": "warm"}).result().result(60)
@@ -147,7 +163,7 @@ def test_half_of_all_requests_refused(make_queue: Callable[..., Queue], tmp_path
     for worker in workers:
         worker.stop()
     recorder.close()
-    assert [reply["text"] for reply in replies] == [f"r{n}"[::-1] for n in range(REFUSED)]
+    assert [reply["text"] for reply in replies] == [f"r{n}"[::-1] for n in range(size.refused)]
     began = sorted(arrival.at for arrival in recorder.arrivals)
     windows = zip(began, began[10:], strict=False)
     assert min(later - first for first, later in windows) > 1 - BUSY
