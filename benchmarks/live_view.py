@@ -13,6 +13,7 @@ Each is measured in a new kernel, after a short reply in a cell before it.
 - CPU is the kernel's, less that of receiving the same reply unseen by the same client.
 - The longest task is the longest that a PerformanceObserver reports on the main thread, from
   the click to a second after the end; the row "unseen" shows what JupyterLab itself does.
+- Stop is from the press of the button to the end of the connection, seen by the server.
 - Delays are from the moment the server sends a chunk to the screen refresh that shows it.
 """
 
@@ -24,6 +25,7 @@ import importlib.util
 import re
 import statistics
 import tempfile
+import time
 from pathlib import Path
 
 from playwright.sync_api import sync_playwright
@@ -203,6 +205,21 @@ class Bench:
             **screen_times(script, shown),
         }
 
+    def stop_delay(self) -> float:
+        """Press Stop in a blocking cell; return milliseconds until the server is left alone."""
+        script = self.server.add("endless", ["Words. "], hold=True)
+        lab = self._lab
+        cell = "session.stream('x', model='endless').result()"
+        lab.open("stop", [self._setup, cell], kernel="stop")
+        lab.run(0)
+        lab.start(1)
+        lab.view(1).get_by_text("Words.").wait_for()
+        lab.page.wait_for_timeout(500)
+        pressed = time.monotonic()
+        lab.page.evaluate("() => document.querySelector('.mnb-stop').click()")
+        lab.wait_done(1)
+        return 1000 * (script.closed_at[0] - pressed)
+
 
 def screen_times(script: Script, shown: dict[str, float | list[float]]) -> dict[str, float]:
     """Return milliseconds: the longest main-thread task and the delays of first and last."""
@@ -249,6 +266,7 @@ def main() -> None:
             f"{'first char':>12}{'last char':>11}"
         )
         runs = range(options.runs)
+        stopping = statistics.median(bench.stop_delay() for _ in runs)
         unseen = medians([bench.measure("unseen", options.chunks) for _ in runs])
         if options.growth:
             for chunks in GROWTH:
@@ -257,6 +275,7 @@ def main() -> None:
         else:
             print_row("unseen", unseen, unseen)
             compare(bench, options.only or list(bench.ways), options.chunks, runs, unseen)
+        print(f"\nStop in a blocking cell: the connection is closed after {stopping:.0f} ms")
         bench.close()
 
 
