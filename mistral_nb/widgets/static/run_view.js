@@ -237,17 +237,18 @@ class View {
         head.append(make("b", "", count(counts[kind], "row")), status ? ` · HTTP ${status}` : "");
         box.append(head);
         const list = make("dl", "mnb-run-examples");
-        box.append(list);
+        const first = make("p", "mnb-run-error", examples[0]?.[1]);
+        first.dir = "auto";
+        box.append(first, list);
+        const add = (term, value) => {
+          const cell = make("dd", "", value);
+          cell.dir = "auto";
+          list.append(make("dt", "", term), cell);
+        };
         for (const [row, error, asked, reply] of examples) {
-          const add = (term, value) => {
-            if (!value) return;
-            const cell = make("dd", "", value);
-            cell.dir = "auto";
-            list.append(make("dt", "", term), cell);
-          };
-          add(`Row ${row}`, error);
-          add("asked", asked);
-          add("replied", reply);
+          add(`Row ${row}`, asked || "(never sent)");
+          if (error !== examples[0][1]) add("error", error);
+          if (reply) add("replied", reply);
         }
         return box;
       }),
