@@ -32,12 +32,12 @@ from mistral_nb.replies import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
 
-__all__ = ["Reply", "StreamHandle", "ToolCall", "Usage", "start_stream"]
+__all__ = ["Reply", "StreamHandle", "ToolCall", "Usage", "check_options", "start_stream"]
 
 CLOSE_LIMIT = 1.0
 """Seconds that closing a response may take when a stream is stopped."""
@@ -71,10 +71,12 @@ def start_stream(
     Raises:
         InputError: The prompt is empty, or an option is unknown.
     """
+    if (options.get("n") or 1) != 1:
+        raise InputError("n must be 1: a stream shows one reply. Start several streams instead.")
     request = {
         "model": model or connection.settings.model,
         "messages": _messages(messages, system),
-        **_checked(options),
+        **check_options(options, _known_options(), "a chat stream"),
     }
     return StreamHandle(connection, bus, request, request_id)
 
@@ -270,17 +272,28 @@ def _known_options() -> frozenset[str]:
     return frozenset(inspect.signature(Chat.stream_async).parameters) - ours
 
 
-def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    """Refuse options that the SDK does not know; turn a pydantic model into its format."""
-    for name in options:
-        if name not in _known_options():
-            near = difflib.get_close_matches(name, _known_options(), n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(f"{name} is no option of a chat stream.{hint}")
-    if (options.get("n") or 1) != 1:
-        raise InputError("n must be 1: a stream shows one reply. Start several streams instead.")
-    if inspect.isclass(options.get("response_format")):
-        from mistralai.extra import response_format_from_pydantic_model
+def check_options(options: dict[str, Any], known: Collection[str], what: str) -> dict[str, Any]:
+    """Refuse options that a call does not have; turn a pydantic model into its format.
 
-        options["response_format"] = response_format_from_pydantic_model(options["response_format"])
-    return options
+    Args:
+        options: As a person gave them.
+        known: Names of those that it has.
+        what: The call, in words.
+
+    Returns:
+        The options, ready to be sent.
+
+    Raises:
+        InputError: One is unknown; the message names the nearest.
+    """
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]}?" if near else ""
+            raise InputError(f"{name} is no option of {what}.{hint}")
+    if not inspect.isclass(options.get("response_format")):
+        return options
+    from mistralai.extra import response_format_from_pydantic_model
+
+    form = response_format_from_pydantic_model(options["response_format"])
+    return {**options, "response_format": form}

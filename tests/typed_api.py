@@ -111,3 +111,27 @@ def catches() -> str:
     except mnb.errors.StreamError as error:
         assert_type(error.partial, mnb.Reply | None)
         return error.partial.text if error.partial else ""
+
+
+def get_weather(city: str) -> str:
+    """Look at the weather."""
+    return city
+
+
+def converses(session: mnb.Session) -> str:
+    """A turn is waited for, answered, branched and exported."""
+    chat = session.conversation(tools=[get_weather, "web_search"], approve="ask", name="notes")
+    assert_type(chat, mnb.agents.Conversation)
+    with chat.attach():
+        handle = chat.send("Weather in Paris?")
+        assert_type(handle, mnb.agents.TurnHandle)
+        for consent in handle.pending:
+            assert_type(consent, mnb.agents.Consent)
+            assert_type(consent.approve({"city": "Rome"}), bool)
+    turn = handle.result(timeout=3)
+    assert_type(turn, mnb.agents.Turn)
+    assert_type(turn.entries, tuple[mnb.agents.Entry, ...])
+    assert_type(chat.edit(turn, "Weather in Oslo?"), mnb.agents.TurnHandle)
+    assert_type(chat.to_frame(), "pd.DataFrame")
+    assert_type(mnb.conversations(), "pd.DataFrame")
+    return turn.text

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mistral_nb.agents.entries import image_type
 from mistral_nb.client import explain
 from mistral_nb.errors import InputError
 
@@ -22,13 +23,6 @@ __all__ = ["with_attachments"]
 
 IMAGE_LIMIT = 10 * 1024 * 1024
 """Bytes of one image within a message."""
-SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
-)
-"""How the files of the image types that models take begin."""
 
 
 def with_attachments(
@@ -60,7 +54,7 @@ def _chunk(connection: Connection, value: Any) -> dict[str, Any]:
     if isinstance(value, str) and urlsplit(value).scheme in {"http", "https", "data"}:
         return {"type": "image_url", "image_url": value}
     name, data = _read(value)
-    mime = next((kind for sign, kind in SIGNATURES if data.startswith(sign)), None)
+    mime = image_type(data)
     if mime is None:
         return _document(connection, name, data)
     if len(data) > IMAGE_LIMIT:

@@ -22,6 +22,7 @@ __all__ = [
     "State",
     "ToolUse",
     "Turn",
+    "image_type",
     "total_usage",
 ]
 
@@ -45,6 +46,13 @@ INPUT_CHUNKS = frozenset(
     {"text", "thinking", "image_url", "document_url", "tool_file", "tool_reference"}
 )
 """Kinds of content that it takes back."""
+
+_IMAGE_SIGNS = (
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"GIF8", "image/gif"),
+    (b"RIFF", "image/webp"),
+)
 
 _MAY_LACK = frozenset({"info", "arguments", "result"})
 
@@ -354,6 +362,11 @@ class Turn:
             id=self.id,
             seconds=self.seconds,
         )
+
+
+def image_type(data: bytes) -> str | None:
+    """Return the MIME type of an image by how its file begins; None if it is none."""
+    return next((mime for sign, mime in _IMAGE_SIGNS if data.startswith(sign)), None)
 
 
 def total_usage(usages: Iterable[Usage | None]) -> Usage:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from functools import cache
-from inspect import isclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -16,6 +15,7 @@ from mistral_nb.agents.registry import Agent
 from mistral_nb.agents.remote import Setup
 from mistral_nb.agents.tools import ToolSet
 from mistral_nb.errors import InputError
+from mistral_nb.streaming import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -115,7 +115,7 @@ class Conversations:
         if instructions is not None:
             setup = replace(setup, instructions=instructions)
         if args:
-            setup = replace(setup, args=_checked_args(args))
+            setup = replace(setup, args=check_options(args, _known_args(), "a conversation"))
         if tools is None:
             return setup
         if setup.agent is None:
@@ -160,23 +160,6 @@ def _known_args() -> frozenset[str]:
     from mistralai.client.models import CompletionArgs
 
     return frozenset(CompletionArgs.model_fields)
-
-
-def _checked_args(args: dict[str, Any]) -> dict[str, Any]:
-    """Refuse options that conversations do not have; turn a pydantic model into its format."""
-    import difflib
-
-    for name in args:
-        if name not in _known_args():
-            near = difflib.get_close_matches(name, _known_args(), n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
-            raise InputError(f"{name} is no option of a conversation.{hint}")
-    if isclass(args.get("response_format")):
-        from mistralai.extra import response_format_from_pydantic_model
-
-        made: Any = response_format_from_pydantic_model(args["response_format"])
-        args = {**args, "response_format": made.model_dump(mode="json", by_alias=True)}
-    return args
 
 
 def _check_known(agent: Agent, tools: ToolSet) -> None:

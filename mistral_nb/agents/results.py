@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 from pydantic import BaseModel
 
-from mistral_nb.agents.entries import Media
+from mistral_nb.agents.entries import Media, image_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +29,6 @@ MEDIA_LIMIT = 8 * 1024 * 1024
 """Bytes of a picture that is kept."""
 
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_SUBCLASS
-_SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF8", "image/gif"),
-)
 
 
 class ToolResult(NamedTuple):
@@ -154,7 +149,7 @@ def _picture(value: Any) -> Media | None:
     data = _picture_bytes(value)
     if data is None or len(data) > MEDIA_LIMIT:
         return None
-    mime = next((m for signature, m in _SIGNATURES if data.startswith(signature)), None)
+    mime = image_type(data)
     if mime is None:
         return None
     return Media(

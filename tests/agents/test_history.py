@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 
 from mistral_nb.errors import InputError, StoreError
 from mistral_nb.simulator import Faults
@@ -237,6 +238,18 @@ def test_a_file_of_somebody_elses_is_refused(home: Path, conversations: Conversa
     (home / "conversations.sqlite").write_text("not a database, but long enough to look at" * 9)
     with pytest.raises(StoreError, match=r"conversations\.sqlite.*move it away"):
         conversations.open(name="notes")
+
+
+def test_a_model_can_be_the_answers_form(conversations: Conversations) -> None:
+    """A pydantic class as response_format: the answer is JSON that fits it."""
+
+    class Weather(BaseModel):
+        city: str
+        degrees: int
+
+    chat = conversations.open(response_format=Weather)
+    text = chat.send("It has 22 degrees in Paris").result(10).text
+    assert Weather.model_validate_json(text) == Weather(city="Paris", degrees=22)
 
 
 @pytest.mark.parametrize("name", ["", "  ", "a\nb", 3])
