@@ -107,9 +107,11 @@ class Reply:
         """Show the answer; only a line where the same cell already shows it live."""
         if self.shown_in is not None and self.shown_in == current_cell():
             return {"text/plain": repr(self)}
-        from mistral_nb.markdown import render
+        from mistral_nb.markdown import is_harmless, render
 
-        return {"text/html": render(self.text, math="tex"), "text/plain": self.text}
+        data = {"text/html": render(self.text, math="tex"), "text/plain": self.text}
+        # JupyterLab would run what a model hides in Markdown; most of it hides nothing.
+        return {**data, "text/markdown": self.text} if is_harmless(self.text) else data
 
     def as_message(self) -> dict[str, Any]:
         """Return the reply as an assistant message, to go on with the conversation."""

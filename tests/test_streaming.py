@@ -421,6 +421,13 @@ def test_a_displayed_reply_keeps_its_math() -> None:
     assert "<em>now</em>" in html
 
 
+def test_a_displayed_reply_gives_out_harmless_markdown_only() -> None:
+    """Beside HTML and text there is Markdown, unless a viewer could run or load what is in it."""
+    assert Reply(text="*so*")._repr_mimebundle_()["text/markdown"] == "*so*"
+    for hostile in ("<img src=x onerror=alert(1)>", "![](https://evil.test)", "[a](javascript:x)"):
+        assert set(Reply(text=hostile)._repr_mimebundle_()) == {"text/html", "text/plain"}
+
+
 def test_reprs_read_well() -> None:
     """A reply's repr is one line, and shows no more than it needs."""
     long = Reply("word " * 100, finish_reason="stop", usage=Usage(1, 2, 3))
