@@ -166,6 +166,7 @@ class Sender:
         self._ending = asyncio.Event()
         self._error: Exception | None = None
         self._grace = 0.0
+        self._workers: list[asyncio.Task[None]] = []
         self._flying: set[asyncio.Task[Any] | None] = set()
         self._done = self._failed = self._sent = 0
 
@@ -187,12 +188,15 @@ class Sender:
         self._connection.portal.call_soon(self._throttle.pause, False)
 
     def stop(self, grace: float = 1.5) -> None:
-        """Start nothing more and end. From any thread.
+        """Start nothing more and end. From any thread; on the portal's loop, at this moment.
 
         Args:
             grace: Seconds to wait for requests under way; they are paid for.
         """
-        self._connection.portal.call_soon(self._end, grace)
+        if self._connection.portal.on_own_thread():
+            self._end(grace)
+        else:
+            self._connection.portal.call_soon(self._end, grace)
 
     async def send(self, requests: Iterable[Outgoing] | AsyncIterator[Outgoing]) -> Summary:
         """Send requests until all have their outcome, or :meth:`stop`. Once, on the portal.
@@ -213,7 +217,7 @@ class Sender:
         began = time.perf_counter()
         source = _Source(requests)
         self._journal.start()
-        workers = [
+        self._workers = workers = [
             asyncio.create_task(self._work(source))
             for _ in range(WORKERS_A_PLACE * self._throttle.most)
         ]
@@ -240,16 +244,15 @@ class Sender:
             ending.cancel()
         if all_done.done():
             return
-        flying = [worker for worker in workers if worker in self._flying]
-        for worker in workers:
-            if worker not in self._flying:
-                worker.cancel()
-        if flying:
+        if flying := [worker for worker in workers if worker in self._flying]:
             await asyncio.wait(flying, timeout=self._grace)
 
     def _end(self, grace: float) -> None:
         self._grace = grace
         self._ending.set()
+        for worker in self._workers:
+            if worker not in self._flying:  # nothing starts from here on
+                worker.cancel()
 
     def _abort(self, error: Exception, grace: float = ABORT_GRACE) -> None:
         if self._error is None:
