@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mistral_nb.relay import Relay
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
+    from mistral_nb.widgets.chat_panel import ChatPanel
     from mistral_nb.widgets.review import Review
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ __all__ = [
     "WebhookNotifier",
     "agents",
     "allow_nested_run",
+    "chat_panel",
     "connect",
     "conversation",
     "conversations",
@@ -123,6 +125,11 @@ def Queue(url: str | None = None, name: str = "jobs", **options: Any) -> jobs.Qu
 def conversation(model: str | None = None, **options: Any) -> Conversation:
     """Begin a conversation, or take one up: see :meth:`mistral_nb.Session.conversation`."""
     return _session().conversation(model, **options)
+
+
+def chat_panel(chat: Conversation | None = None, **options: Any) -> ChatPanel:
+    """Open a panel to talk in: see :meth:`mistral_nb.Session.chat_panel`."""
+    return _session().chat_panel(chat, **options)
 
 
 def conversations() -> pd.DataFrame:

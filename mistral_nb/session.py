@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mistral_nb.relay import Relay
     from mistral_nb.replies import Usage
     from mistral_nb.webhooks import WebhookNotifier
+    from mistral_nb.widgets.chat_panel import ChatPanel
     from mistral_nb.widgets.review import Review
 
 __all__ = ["Session", "connect", "default_session"]
@@ -308,6 +309,29 @@ class Session:
             InputError: A tool cannot be one, or an option is unknown.
         """
         return self._opened().open(model, **options)
+
+    def chat_panel(
+        self, chat: Conversation | None = None, *, model: str | None = None, **options: Any
+    ) -> ChatPanel:
+        """Open a panel to talk in, at the end of a cell.
+
+        Args:
+            chat: A conversation; None begins one, or takes one up by its ``name=``.
+            model: As for :meth:`conversation`.
+            **options: Likewise: ``agent``, ``instructions``, ``tools``, ``name``, ...
+
+        Returns:
+            The panel, which shows itself; ``panel.chat`` is its conversation.
+
+        Raises:
+            InputError: As for :meth:`conversation`; or both a conversation and options for one.
+        """
+        from mistral_nb.errors import InputError
+        from mistral_nb.widgets.chat_panel import ChatPanel
+
+        if chat is not None and (model is not None or options):
+            raise InputError("Pass a conversation, or what to begin one with, not both.")
+        return ChatPanel(chat if chat is not None else self.conversation(model, **options))
 
     def conversations(self) -> pd.DataFrame:
         """Return all conversations of this home folder, the latest first."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Channel", "front_end_may_show_widgets"]
 
 _STATIC = files("mistral_nb.widgets") / "static"
+_BESIDE = {"chat_panel": ("stream_view_page.js", "stream_view.css")}
+"""What a widget takes from another one's files."""
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
 
 
@@ -87,6 +89,9 @@ def _widget_class(static: str) -> Any:
     code, style = module(static), _packed(f"{static}.css")
     if "mnb-panel" in code:
         style = f"{_packed('panel.css')}\n{style}"
+    for name in _BESIDE.get(static, ()):
+        if name.endswith(".css"):
+            style = f"{_packed(name)}\n{style}"
     parts = {"_esm": code, "_css": style, "__module__": __name__}
     return type(f"{static.title().replace('_', '')}Widget", (AnyWidget,), parts)
 
@@ -108,6 +113,7 @@ def module(static: str) -> str:
     """Return a widget's JavaScript, from its files name.js and name_part.js, and what all share."""
     names = sorted(file.name for file in _STATIC.iterdir())
     files = [name for name in names if re.fullmatch(rf"{static}(_\w+)?\.js", name)]
+    files += [name for name in _BESIDE.get(static, ()) if name.endswith(".js")]
     return "\n".join(map(_packed, [*files, "shared.js"]))
 
 

@@ -29,3 +29,12 @@ const keepKeys = (root, signal, handle) => {
   };
   root.addEventListener("keydown", keep, { signal });
 };
+
+const toClipboard = async (text) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = document.body.appendChild(make("textarea", "")); // plain http, not localhost
+  area.value = text;
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+};

@@ -68,15 +68,6 @@ const sourceOf = (id) => {
   return link;
 };
 
-const toClipboard = async (text) => {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = document.body.appendChild(make("textarea", "")); // plain http, not localhost
-  area.value = text;
-  area.select();
-  document.execCommand("copy");
-  area.remove();
-};
-
 // One view: elements once, then `update` brings them up to the state.
 const build = (el, send, signal) => {
   const root = make("div", "mnb");
