@@ -313,7 +313,8 @@ class ConversationChanged(Record):
     """A conversation's turns are others now (``request_id`` is ``conversation-<name>``).
 
     Attributes:
-        reason: ``sent``, ``switched``, ``cleared``, ``settings`` or ``deleted``.
+        reason: ``sent``, ``switched``, ``cleared``, ``settings``, ``deleted``, or ``recovered``:
+            the server had lost it, and got it back from the history.
     """
 
     name: ClassVar[str] = "conversation:changed"

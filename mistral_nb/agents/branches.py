@@ -96,9 +96,11 @@ class Tree:
         return [each for each in self if each.parent == node.parent]
 
     def leaf(self, node: Node) -> Node:
-        """Return the end of the branch that was last used below a turn."""
-        children = [each for each in self if each.parent == node.id]
-        return self.leaf(children[-1]) if children else node
+        """Return the end of the branch that was begun last below a turn."""
+        latest = {each.parent: each for each in self}
+        while node.id in latest:
+            node = latest[node.id]
+        return node
 
     def is_last_on(self, node: Node) -> bool:
         """Return True if nothing was added after a turn to its conversation on the server."""

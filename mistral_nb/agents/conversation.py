@@ -256,7 +256,7 @@ class Conversation:
 
     def stop(self) -> None:
         """Stop the turn that goes on, and those that wait."""
-        for handle in self._open():
+        for handle in reversed(self._open()):  # else the next one would begin meanwhile
             handle.stop()
 
     # -- branches ------------------------------------------------------------------------
@@ -294,6 +294,7 @@ class Conversation:
     def _move(self, head: str | None, reason: str) -> None:
         self.head = head
         self.history.keep(self.name, self.setup.as_json(), head)
+        self.history.flush()
         self._changed(reason)
 
     # -- what a turn needs ---------------------------------------------------------------
@@ -311,7 +312,8 @@ class Conversation:
         return remote.start(self.setup, [*self._inputs(parent), message])
 
     def start_over(self, parent: str | None, entries: Iterable[Entry]) -> Ask:
-        """Begin again on the server with everything that the file knows."""
+        """Begin again on the server, which forgot, with everything that the file knows."""
+        self._changed("recovered")
         return remote.start(self.setup, [*self._inputs(parent), *remote.as_inputs(entries)])
 
     def _inputs(self, head: str | None) -> list[dict[str, Any]]:

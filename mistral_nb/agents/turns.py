@@ -71,7 +71,7 @@ class TurnHandle(LiveHandle[Turn]):
         self._node: Node | None = None
         name = f"turn-{uuid.uuid4().hex[:12]}"
         super().__init__(conversation.portal, conversation.bus, name)
-        self.finish_with(self.save)
+        self.finish_with(self.save)  # who has the result may close the kernel
 
     def __repr__(self) -> str:
         return f"TurnHandle({self.conversation.name}, {self.state}, {len(self.text)} characters)"
@@ -196,7 +196,9 @@ class TurnHandle(LiveHandle[Turn]):
 
     async def _receive(self) -> None:
         async with self.conversation.lock:  # turns of one conversation go one after another
-            await self._converse(self._begin())
+            ask = self._begin()
+            await self.save()  # before it is paid for
+            await self._converse(ask)
 
     def _begin(self) -> remote.Ask:
         """Take the turn's place in the tree and choose how to ask."""
@@ -219,6 +221,7 @@ class TurnHandle(LiveHandle[Turn]):
                 return
             if number == most:
                 break
+            await self.save()  # before a tool does what cannot be undone
             answers = await answer_calls(self, calls)
             if not answers.results and not answers.confirmations:
                 return
@@ -300,7 +303,7 @@ class TurnHandle(LiveHandle[Turn]):
             self.conversation.history.keep_turn(self._node, self.turn)
 
     async def save(self) -> None:
-        """Wait until the turn is in the file: who has its result may close the kernel."""
+        """Wait until what there is of the turn is in the file."""
         try:
             await asyncio.to_thread(self.conversation.history.flush)
         except StoreError as error:

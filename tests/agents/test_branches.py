@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mistral_nb.agents.branches import Node, Tree
+from mistral_nb.agents.entries import Turn
 from mistral_nb.errors import InputError
 from mistral_nb.simulator import Faults
 from tests.agents.conftest import until
@@ -14,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mistral_nb.agents.conversation import Conversation
-    from mistral_nb.agents.entries import Turn
     from mistral_nb.agents.opening import Conversations
     from mistral_nb.simulator import Simulator
 
@@ -135,6 +136,16 @@ def test_branches_do_not_move_under_a_running_turn(chat: Conversation, server: S
             change()
     handle.stop()
     handle.result(5)
+
+
+def test_a_branch_may_be_long() -> None:
+    """Its end is found below thousands of turns."""
+    tree = Tree()
+    for number in range(5000):
+        parent = f"turn-{number - 1}" if number else None
+        tree.add(Node(Turn(f"turn-{number}", "notes", parent)))
+    assert tree.leaf(tree.find("turn-0")).id == "turn-4999"
+    assert len(tree.path("turn-4999")) == 5000
 
 
 def test_what_is_no_turn_is_refused(chat: Conversation) -> None:

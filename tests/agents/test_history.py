@@ -116,7 +116,9 @@ def test_a_lost_conversation_goes_on(
     chat.send("Say: one").result(10)
     chat.send("Say: two").result(10)
     assert len(forget()) == 1
-    assert chat.send("Say: three").result(10).text == "three"
+    with chat.bus.stream("conversation:*") as events:
+        assert chat.send("Say: three").result(10).text == "three"
+        assert "recovered" in {record.reason for record in events.drain()}
     assert [turn.text for turn in chat.turns] == ["one", "two", "three"]
     assert said_to(wire) == ["Say: one", "one", "Say: two", "two", "Say: three", "three"]
     assert chat.send("Say: four").result(10).text == "four"
