@@ -69,6 +69,8 @@ class ServedApp:
         lifespan: bool = False,
     ) -> None:
         self._stopping = threading.Lock()
+        # Not Thread.join: interrupted, it takes a running thread for one that has ended.
+        self._ended = threading.Event()
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
         try:
             if os.name == "posix":
@@ -97,7 +99,10 @@ class ServedApp:
         return f"ServedApp({self.url})"
 
     def _run(self) -> None:
-        asyncio.run(self._server.serve(sockets=[self._socket]))
+        try:
+            asyncio.run(self._server.serve(sockets=[self._socket]))
+        finally:
+            self._ended.set()
 
     @property
     def stopped(self) -> bool:
@@ -106,8 +111,8 @@ class ServedApp:
 
     def wait(self) -> None:
         """Block until it stops."""
-        while self._thread.is_alive():
-            self._thread.join(0.5)
+        while not self._ended.wait(0.5):
+            pass
 
     def stop(self) -> bool:
         """Stop serving and close every connection.
@@ -119,6 +124,6 @@ class ServedApp:
             if self.stopped:
                 return False
             self._server.ask_to_stop()
-        self._thread.join(STOP_SECONDS)
+        self._ended.wait(STOP_SECONDS)
         self._socket.close()
         return True

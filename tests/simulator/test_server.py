@@ -129,8 +129,10 @@ def test_in_the_foreground_it_prints_its_address_and_tidies_up(tmp_path: Path) -
     """The first line holds the address; SIGTERM ends it without a trace."""
     command = [sys.executable, "-m", "mistral_nb.simulator", "--api-key", "sesame"]
     env = {**os.environ, "TMPDIR": str(tmp_path)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, env=env) as process:
         assert process.stdout is not None
+        assert process.stderr is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
         assert found is not None
         for key, status in (("sesame", 200), ("other", 401)):
@@ -138,6 +140,7 @@ def test_in_the_foreground_it_prints_its_address_and_tidies_up(tmp_path: Path) -
             assert httpx2.get(f"{found.group()}/v1/models", headers=headers).status_code == status
         process.terminate()
         assert process.wait(timeout=10) == 0
+        assert process.stderr.read() == ""
     assert list(tmp_path.glob("mistral-simulator-*")) == []
 
 
