@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb import agents, errors, jobs, webhooks
+    from mistral_nb import agents, errors, jobs, simulator, webhooks
     from mistral_nb.agents.conversation import Conversation
     from mistral_nb.event_source import sse
     from mistral_nb.events import EventBus
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from mistral_nb.session import Session, connect
     from mistral_nb.streaming import Reply, StreamHandle, ToolCall, Usage
     from mistral_nb.widgets.chat_panel import ChatPanel
+    from mistral_nb.widgets.job_board import job_board
     from mistral_nb.widgets.review import Review
 
 __version__ = "0.1.0"
@@ -54,6 +55,7 @@ __all__ = [
     "conversations",
     "errors",
     "forget",
+    "job_board",
     "jobs",
     "label",
     "label_files",
@@ -63,6 +65,7 @@ __all__ = [
     "run",
     "runs",
     "serve",
+    "simulator",
     "sse",
     "stream",
     "webhook_receiver",
@@ -80,6 +83,7 @@ _HOMES = {
     "Usage": "streaming",
     "allow_nested_run": "portal",
     "connect": "session",
+    "job_board": "widgets.job_board",
     "run": "portal",
     "sse": "event_source",
 }
@@ -183,7 +187,7 @@ def load_ipython_extension(ipython: Any) -> None:
 
 
 def __getattr__(name: str) -> Any:
-    if name in {"agents", "errors", "jobs", "webhooks"}:
+    if name in {"agents", "errors", "jobs", "simulator", "webhooks"}:
         return import_module(f"mistral_nb.{name}")
     if name in _HOMES:
         return getattr(import_module(f"mistral_nb.{_HOMES[name]}"), name)

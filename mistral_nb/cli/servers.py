@@ -28,6 +28,7 @@ def add_commands(add: Add) -> None:
     sub.add_argument("--host", default="127.0.0.1", help="address to listen on; default 127.0.0.1")
     sub.add_argument("--home", type=Path, help="folder that keeps its files and jobs")
     sub.add_argument("--faults", type=_faults, metavar="JSON", help='e.g. {"error_rate": 0.1}')
+    sub.add_argument("--script", type=Path, metavar="FILE", help="replies to give, .yaml or .json")
     _add_worker_options(add("worker", _worker, "carry out the jobs of a queue until it is stopped"))
     _add_relay_options(add("relay", _relay, "pass replies and jobs on as server-sent events"))
 
@@ -102,7 +103,13 @@ def _simulator(options: argparse.Namespace) -> int:
     from mistral_nb.simulator import serve
 
     try:
-        serve(port=options.port, host=options.host, home=options.home, faults=options.faults)
+        serve(
+            port=options.port,
+            host=options.host,
+            home=options.home,
+            faults=options.faults,
+            script=options.script,
+        )
     except OSError as error:
         raise InputError(
             f"Port {options.port} of {options.host} cannot be used: {error}."

@@ -13,12 +13,13 @@ from mistral_nb.simulator.faults import Faults
 if TYPE_CHECKING:
     from mistral_nb.simulator.server import (
         Simulator,
+        script,
         serve,
         shared_simulator,
         start_simulator,
     )
 
-__all__ = ["Faults", "Simulator", "serve", "shared_simulator", "start_simulator"]
+__all__ = ["Faults", "Simulator", "script", "serve", "shared_simulator", "start_simulator"]
 
 
 def __getattr__(name: str) -> Any:

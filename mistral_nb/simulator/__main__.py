@@ -20,6 +20,7 @@ def main() -> None:
     parser.add_argument("--requests-per-minute", type=int, default=None)
     parser.add_argument("--tokens-per-minute", type=int, default=None)
     parser.add_argument("--api-key", dest="api_keys", action="append", default=None)
+    parser.add_argument("--script", type=Path, default=None, help="replies, .yaml or .json")
     serve(**vars(parser.parse_args()))
 
 

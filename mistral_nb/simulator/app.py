@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -20,6 +21,7 @@ from mistral_nb.simulator.faults import Faults
 from mistral_nb.simulator.fim import complete_fim
 from mistral_nb.simulator.gate import Gate
 from mistral_nb.simulator.replies import JsonReply
+from mistral_nb.simulator.scripted import Script
 from mistral_nb.simulator.streams import EventStream
 from mistral_nb.simulator.validation import ApiProblem
 
@@ -74,6 +76,7 @@ def create_app(core: Core) -> Starlette:
             Route("/simulator/stats", stats),
             Route("/simulator/faults", read_faults),
             Route("/simulator/faults", write_faults, methods=["POST"]),
+            Route("/simulator/script", write_script, methods=["POST"]),
             Route("/simulator/forget", conversations.forget, methods=["POST"]),
             Route("/simulator/files/{file_id}", files.download_signed),
         ],
@@ -92,12 +95,13 @@ async def chat(request: Request) -> Response:
     core: Core = request.app.state.core
     raw = await _body(request)
     number = core.number()
+    answer = partial(
+        complete, raw, seed=core.seed, number=number, cache=core.prompts, script=core.script
+    )
     if tokens.loaded() and len(raw) < LARGE_BODY:
-        wanted, done = complete(raw, seed=core.seed, number=number, cache=core.prompts)
+        wanted, done = answer()
     else:  # other streams must not wait for it
-        wanted, done = await asyncio.to_thread(
-            complete, raw, seed=core.seed, number=number, cache=core.prompts
-        )
+        wanted, done = await asyncio.to_thread(answer)
     core.state.pay("chat", raw)
     known = find_model(wanted.model)
     retired = known.deprecation if known else None
@@ -186,6 +190,16 @@ async def write_faults(request: Request) -> Response:
     except (ValidationError, ValueError) as error:
         raise ApiProblem.of(422, str(error), "invalid") from error
     return await read_faults(request)
+
+
+async def write_script(request: Request) -> Response:
+    """``POST /simulator/script``: the replies to give from now on, a list; ``[]`` for none."""
+    try:
+        script = Script(TypeAdapter(list[Any]).validate_json(await _body(request)))
+    except ValueError as error:
+        raise ApiProblem.of(422, str(error), "invalid") from error
+    request.app.state.core.script = script
+    return JsonReply({"lines": len(script)})
 
 
 async def _body(request: Request) -> bytes:

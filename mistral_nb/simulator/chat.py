@@ -11,12 +11,14 @@ from mistral_nb.simulator import tokens
 from mistral_nb.simulator.catalogue import Model, find_model
 from mistral_nb.simulator.documents import described
 from mistral_nb.simulator.model import Answer, answer
+from mistral_nb.simulator.reading import last_message
 from mistral_nb.simulator.validation import ApiProblem, ChatRequest, check, invalid_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mistral_nb.simulator.bodies import FimRequest
+    from mistral_nb.simulator.scripted import Script
 
 __all__ = ["Completion", "complete", "cut"]
 
@@ -124,6 +126,7 @@ def complete(
     seed: int,
     number: int,
     cache: tokens.PromptCache | None = None,
+    script: Script | None = None,
 ) -> tuple[ChatRequest, Completion]:
     """Validate a chat request and answer it.
 
@@ -132,6 +135,7 @@ def complete(
         seed: The simulator's seed.
         number: Which request this is; makes its id its own.
         cache: Knows the prompts seen before; None counts no cached tokens.
+        script: Replies to give before the rules are asked.
 
     Returns:
         The request and its completion.
@@ -157,10 +161,13 @@ def complete(
             "3051",
         )
     reasoning = _reasons(known, request)
-    choices = [
-        cut(answer(body, reasoning=reasoning, seed=(seed, i) if i else seed), request)
-        for i in range(request.n or 1)
-    ]
+    prompt = last_message(body["messages"], "user")
+    choices = []
+    for i in range(request.n or 1):
+        said = script.take(prompt) if script is not None else None
+        if said is None:
+            said = answer(body, reasoning=reasoning, seed=(seed, i) if i else seed)
+        choices.append(cut(said, request))
     cached = cache.cached_tokens(known.id, body["messages"], tools) if cache else 0
     completion_tokens = sum(choice.tokens for choice in choices)
     usage = {

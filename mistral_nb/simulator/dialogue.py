@@ -160,7 +160,10 @@ class _Player:
             **{name: value for name, value in args.items() if value is not None},
         }
         number = self.core.number()
-        _, done = complete(body, seed=self.core.seed, number=number, cache=self.core.prompts)
+        core = self.core
+        _, done = complete(
+            body, seed=core.seed, number=number, cache=core.prompts, script=core.script
+        )
         return done.choices[0], done.usage
 
     def _answer(self, choice: Choice) -> None:

@@ -14,19 +14,21 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mistral_nb.errors import InputError
 from mistral_nb.serving import ServedApp
 from mistral_nb.simulator.app import create_app
 from mistral_nb.simulator.batch import BatchWorker
 from mistral_nb.simulator.faults import Dice, Faults
 from mistral_nb.simulator.limits import RateLimiter
+from mistral_nb.simulator.scripted import Script, read_script
 from mistral_nb.simulator.state import State
 from mistral_nb.simulator.stats import Stats
 from mistral_nb.simulator.tokens import PromptCache
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
-__all__ = ["Core", "Simulator", "serve", "shared_simulator", "start_simulator"]
+__all__ = ["Core", "Simulator", "script", "serve", "shared_simulator", "start_simulator"]
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Core:
     seed: int
     dice: Dice = field(default_factory=Dice)
     prompts: PromptCache = field(default_factory=PromptCache)
+    script: Script = field(default_factory=Script)
 
     def __post_init__(self) -> None:
         self._numbers = count(1)
@@ -99,6 +102,22 @@ class Simulator:
     @faults.setter
     def faults(self, faults: Faults) -> None:
         self._core.set_faults(faults)
+
+    def script(self, replies: Sequence[Any] | str | os.PathLike[str]) -> None:
+        """Say what chats are answered, in order; after that the rules answer again.
+
+        Args:
+            replies: Texts; or objects with ``reply``, ``thinking``, ``tools`` (a list of
+                ``name`` and ``arguments``), ``when`` (words that the prompt must hold) and
+                ``times`` (how often; None for ever). Or a ``.yaml`` or ``.json`` file with
+                such a list. ``[]`` ends a script.
+
+        Raises:
+            InputError: A line is not of that form, or the file cannot be read.
+        """
+        if isinstance(replies, str | os.PathLike):
+            replies = read_script(replies)
+        self._core.script = Script(replies)
 
     @property
     def chunk_delay(self) -> float:
@@ -230,13 +249,33 @@ def shared_simulator(home: Path | str) -> Simulator:
         return running
 
 
+def script(replies: Sequence[Any] | str | os.PathLike[str]) -> None:
+    """Say what the built-in simulator of this process answers: see :meth:`Simulator.script`.
+
+    Args:
+        replies: Lines, or a file that holds them.
+
+    Raises:
+        InputError: A line is of no use, or no built-in simulator runs.
+    """
+    with _shared_lock:
+        running = [each for each in _shared.values() if not each.stopped]
+    if not running:
+        raise InputError("No built-in simulator runs here: call mnb.connect() without a key first.")
+    for simulator in running:
+        simulator.script(replies)
+
+
 def serve(**options: Any) -> None:
     """Run a simulator in the foreground until it is interrupted; prints its address first.
 
     Args:
-        options: As for :func:`start_simulator`.
+        options: As for :func:`start_simulator`, and ``script``, as for :meth:`Simulator.script`.
     """
+    lines = options.pop("script", None)
     simulator = start_simulator(**options)
+    if lines is not None:
+        simulator.script(lines)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
     print(f"Simulator at {simulator.url} (replies are simulated; Ctrl+C stops it)", flush=True)
