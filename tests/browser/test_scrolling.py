@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 LINES = "".join(f"Line {number} of a long reply.\n\n" for number in range(400))
 SCROLLER = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"
+SCROLLED = f"document.querySelector('{SCROLLER}').scrollTop"
 
 
 def begin(lab: LabPage, scripted: ScriptedServer, name: str) -> Script:
@@ -42,9 +43,8 @@ def test_the_end_stays_in_sight(lab: LabPage, scripted: ScriptedServer) -> None:
     """While the reply outgrows the screen, the page follows its end."""
     script = begin(lab, scripted, "follow")
     lab.eventually(lambda: script.sent > 60, "it has outgrown the screen")
-    lab.page.wait_for_timeout(200)
-    assert lab.page.evaluate(f"document.querySelector('{SCROLLER}').scrollTop") > 0
-    assert end_in_sight(lab)
+    lab.eventually(lambda: lab.page.evaluate(SCROLLED) > 0, "the page follows")
+    lab.eventually(lambda: end_in_sight(lab), "the end is in sight")
     lab.view(0).get_by_role("button", name="Stop").click()
     lab.output(0).get_by_text("Stopped").wait_for()
     lab.output(0).get_by_text("Stopped").hover()
@@ -53,20 +53,18 @@ def test_the_end_stays_in_sight(lab: LabPage, scripted: ScriptedServer) -> None:
 def test_a_reader_who_scrolls_up_is_left_alone(lab: LabPage, scripted: ScriptedServer) -> None:
     """After a turn of the wheel the page stays where it is, until the end is in sight again."""
     script = begin(lab, scripted, "wheel")
-    lab.eventually(lambda: script.sent > 60, "it has outgrown the screen")
+    lab.eventually(lambda: lab.page.evaluate(SCROLLED) > 600, "it has outgrown the screen")
     lab.view(0).hover()
     lab.page.mouse.wheel(0, -600)
     lab.page.wait_for_timeout(200)
-    place = lab.page.evaluate(f"document.querySelector('{SCROLLER}').scrollTop")
+    place = lab.page.evaluate(SCROLLED)
     sent = script.sent
     lab.eventually(lambda: script.sent > sent + 30, "it grows further")
-    assert lab.page.evaluate(f"document.querySelector('{SCROLLER}').scrollTop") == place
+    assert lab.page.evaluate(SCROLLED) == place
     assert not end_in_sight(lab)
     lab.page.mouse.wheel(0, 100_000)
-    lab.page.wait_for_timeout(200)
-    sent = script.sent
-    lab.eventually(lambda: script.sent > sent + 30, "it grows further")
-    assert end_in_sight(lab)
+    lab.eventually(lambda: lab.page.evaluate(SCROLLED) > place + 900, "it is followed again")
+    lab.eventually(lambda: end_in_sight(lab), "the end is in sight")
     lab.view(0).get_by_role("button", name="Stop").click()
 
 
