@@ -118,7 +118,7 @@ def cost_words(screen: RunScreen) -> str:
     if details is None:
         return ""
     if details.cost is None:
-        return "cost unknown (no list price)"
+        return "cost unknown (no price or no token counts)"
     words = f"{dollars(details.cost)} so far"
     if details.projected is not None and details.cost < MARGIN * details.projected:
         words += f", about {dollars(details.projected)} in all"

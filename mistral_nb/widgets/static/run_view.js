@@ -215,7 +215,7 @@ class View {
     put("left", state.l == null ? "–" : `about ${about(state.l)}`);
     const [paid, projected, tokens] = state.d ?? [0, null, 0];
     const words = `${number(tokens)} tokens`;
-    if (state.d && paid === null) put("cost", "unknown", `no list price; ${words}`);
+    if (state.d && paid === null) put("cost", "unknown", `no price or no token counts; ${words}`);
     else if (!over && !tokens) put("cost", "–", state.i[2] === "batch" ? "told when a batch job ends" : "");
     else if (over || projected === null) put("cost", money(paid), words);
     else put("cost", money(paid), `so far; about ${money(projected)} in all`);
