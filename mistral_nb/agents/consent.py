@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from mistral_nb.agents.results import clean
 from mistral_nb.agents.threads import in_thread
 from mistral_nb.errors import InputError
 
@@ -130,7 +131,7 @@ class Consent:
         Returns:
             False if somebody answered before.
         """
-        return self._decide(Decision(allowed=False, reason=reason))
+        return self._decide(Decision(allowed=False, reason=clean(reason)))
 
     def _decide(self, decision: Decision) -> bool:
         with self._lock:

@@ -11,6 +11,7 @@ from mistral_nb.agents.attachments import with_attachments
 from mistral_nb.agents.branches import Node, Tree
 from mistral_nb.agents.consent import Screen, Screens, check_approve
 from mistral_nb.agents.entries import File, Turn, total_usage
+from mistral_nb.agents.results import clean
 from mistral_nb.agents.tools import ToolSet
 from mistral_nb.agents.turns import TurnHandle
 from mistral_nb.client import explain
@@ -231,7 +232,8 @@ class Conversation:
     def _sent(self, text: str, attachments: Sequence[Any], parent: Any) -> TurnHandle:
         if not isinstance(text, str) or not (text.strip() or attachments):
             raise InputError("There is nothing to send: pass some text.")
-        return self._handle(with_attachments(self.connection, text, attachments), parent)
+        content = with_attachments(self.connection, clean(text), attachments)
+        return self._handle(content, parent)
 
     def _handle(self, content: Any, parent: Any) -> TurnHandle:
         self._catch_up()

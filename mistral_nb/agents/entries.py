@@ -295,10 +295,13 @@ class Turn:
         return f"Turn({text!r}{tools}, {self.status})"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
-        """Show the answer as Markdown made safe; its text where there is no HTML."""
-        from mistral_nb.markdown import render
+        """Show the answer as Markdown made safe, and what went wrong; plain text elsewhere."""
+        from mistral_nb.markdown import prose, render
 
-        return {"text/html": render(self.text, math="tex"), "text/plain": self.text or repr(self)}
+        html = render(self.text, math="tex")
+        if self.error or self.status == "stopped":
+            html += f"<p><em>{prose(self.error or 'Stopped.')}</em></p>"
+        return {"text/html": html, "text/plain": self.text or repr(self)}
 
     def _messages(self) -> Iterator[Entry]:
         return (entry for entry in self.entries if entry.type == "message.output")

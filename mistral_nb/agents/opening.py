@@ -13,6 +13,7 @@ from mistral_nb.agents.conversation import Conversation, Rules
 from mistral_nb.agents.history import History
 from mistral_nb.agents.registry import Agent
 from mistral_nb.agents.remote import Setup
+from mistral_nb.agents.results import clean
 from mistral_nb.agents.tools import ToolSet
 from mistral_nb.errors import InputError
 from mistral_nb.streaming import check_options
@@ -113,7 +114,7 @@ class Conversations:
             version = agent_version
             setup = replace(setup, model=None, agent=name, agent_version=version, tools=())
         if instructions is not None:
-            setup = replace(setup, instructions=instructions)
+            setup = replace(setup, instructions=clean(instructions))
         if args:
             setup = replace(setup, args=check_options(args, _known_args(), "a conversation"))
         if tools is None:

@@ -200,15 +200,21 @@ class ToolSet:
                 continue
             made = tool(each)
             if made.name in self.own:
-                raise InputError(
-                    f"Two tools are called {made.name!r}. "
-                    "Rename one: mnb.agents.tool(function, name=...)."
-                )
+                raise _collision(made.name)
             self.own[made.name] = made
+        for connector in self.connectors:
+            if connector["type"] in self.own:
+                raise _collision(connector["type"])
 
     def as_wire(self) -> list[dict[str, Any]]:
         """Return all of them as the API takes them."""
         return [*(each.as_wire() for each in self.own.values()), *self.connectors]
+
+
+def _collision(name: str) -> InputError:
+    return InputError(
+        f"Two tools are called {name!r}. Rename one: mnb.agents.tool(function, name=...)."
+    )
 
 
 def _flat(tools: Iterable[Any]) -> Iterator[Any]:

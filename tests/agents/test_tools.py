@@ -214,6 +214,8 @@ def test_names_that_collide_are_refused() -> None:
     """Two tools of one name cannot be told apart; a name of its own helps."""
     with pytest.raises(InputError, match=r"Two tools are called 'stock'.*name="):
         ToolSet([stock, stock])
+    with pytest.raises(InputError, match="Two tools are called 'web_search'"):
+        ToolSet(["web_search", tool(stock, name="web_search")])
     both = ToolSet([stock, tool(stock, name="stock_again")])
     assert sorted(both.own) == ["stock", "stock_again"]
 

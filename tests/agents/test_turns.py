@@ -473,3 +473,23 @@ def test_a_reasoning_model_thinks_apart(conversations: Conversations) -> None:
     turn = conversations.open("magistral-small-latest").send("2+2?").result(10)
     assert turn.text == "2+2 = 4"
     assert "2+2" in turn.thinking
+
+
+def test_text_that_utf8_cannot_carry_is_replaced(chat: Conversation) -> None:
+    """Half a character of a pasted text ends no turn."""
+    turn = chat.send("Say: a\ud800b").result(10)
+    assert (turn.status, turn.text, turn.question) == ("done", "a?b", "Say: a?b")
+
+
+def test_a_turn_shows_its_answer_without_markup_of_the_models(
+    chat: Conversation, server: Simulator
+) -> None:
+    """Markdown made safe, the error below it; plain text where there is no HTML."""
+    shown = chat.send("Say: **bold** <img src=x onerror=alert(1)>").result(10)._repr_mimebundle_()
+    assert "<strong>bold</strong>" in shown["text/html"]
+    assert "<img" not in shown["text/html"]
+    assert shown["text/plain"].startswith("**bold**")
+    server.faults = Faults(cut_after=2)
+    with pytest.raises(StreamCut):
+        chat.send("Explain tides").result(10)
+    assert "What had come is kept" in chat.turns[-1]._repr_mimebundle_()["text/html"]
