@@ -1,0 +1,108 @@
+"""The job board in a real JupyterLab: followed, steered by its buttons, reloaded, settled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.browser.contrast import low_contrast
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator
+
+    from tests.browser.lab import LabPage
+
+BAD = '<img src=x onerror=\\"window.hacked=1\\"><script>window.hacked=1</script>'
+START = f"""
+import asyncio, os
+import mistral_nb as mnb
+session = mnb.connect(api_key="test-key", server_url="http://127.0.0.1:9")
+queue = mnb.Queue(name="NAME")
+mended = False
+
+@queue.handler("work")
+async def work(data, context):
+    if data == "bad" and not mended:
+        raise mnb.jobs.GiveUp("it is broken: {BAD}")
+    if data == "long":
+        context.progress("half way")
+        await asyncio.sleep(120)
+    return data
+
+@queue.handler("pay")
+async def pay(data, context):
+    async def send():
+        if not mended:
+            raise mnb.errors.ServerUnreachable("the line was cut")
+    await context.pay("call", send)
+
+for data in ["a", "b", "c", "bad", "long"]:
+    queue.add("work", data, job_id=data).result()
+queue.add("pay", job_id="doubt").result()
+worker = queue.work()
+board = mnb.job_board(queue)
+"""
+
+
+def opened(lab: LabPage, name: str, *more: str) -> Locator:
+    """Open a notebook with a queue and its board."""
+    lab.open("board", [START.replace("NAME", name), *more])
+    lab.run(0)
+    board = lab.output(0).locator(".mnb-board")
+    board.get_by_text("half way").wait_for()
+    return board
+
+
+def counted(board: Locator, number: int, state: str) -> None:
+    """Wait until the board counts so many jobs in a state."""
+    board.locator(f".mnb-board-count[data-state={state}] b").get_by_text(
+        str(number), exact=True
+    ).wait_for()
+
+
+def row(board: Locator, job: str) -> Locator:
+    return board.locator(f"tr:has(td[title={job}])")
+
+
+def test_a_queue_is_followed_and_steered(lab: LabPage) -> None:
+    """Counts, errors and progress show; Retry, Cancel and Replay do what they say; it settles."""
+    board = opened(lab, "steered", "mended = True")
+    counted(board, 3, "completed")
+    counted(board, 1, "failed")
+    counted(board, 1, "uncertain")
+    row(board, "bad").get_by_text("it is broken: <img").wait_for()
+    assert lab.page.evaluate("window.hacked") is None
+    assert low_contrast(board) == []
+    lab.run(1)
+    row(board, "bad").get_by_role("button", name="Retry").click()
+    counted(board, 4, "completed")
+    cancel = row(board, "long").get_by_role("button")
+    cancel.click()
+    row(board, "long").get_by_text("Really cancel?").wait_for()
+    cancel.click()
+    counted(board, 1, "cancelled")
+    doubt = row(board, "doubt").get_by_role("button")
+    doubt.focus()
+    lab.page.keyboard.press("Enter")
+    row(board, "doubt").get_by_text("Pay again?").wait_for()
+    lab.page.keyboard.press("Enter")
+    counted(board, 5, "completed")
+    board.wait_for(state="detached")  # nothing is on its way, nothing left to deal with
+    static = lab.output(0)
+    static.get_by_text("Queue steered: 5 completed, 1 cancelled").wait_for()
+    static.locator("td", has_text="doubt").first.wait_for()
+    assert static.locator("button, script").count() == 0
+
+
+def test_a_board_comes_back_after_a_reload(lab: LabPage) -> None:
+    """A page that is loaded again shows the queue as it is."""
+    board = opened(lab, "reloaded", "queue.add('work', 'd', job_id='d').result()")
+    lab.save()
+    lab.visit(lab.path)
+    board = lab.output(0).locator(".mnb-board")
+    counted(board, 3, "completed")
+    lab.run(1)
+    counted(board, 4, "completed")
+    # This page does not know which output to replace: the board stays, and shows the end.
+    board.get_by_role("button", name="Settle").click()
+    board.get_by_text("Queue reloaded, as it was").wait_for()
+    assert board.get_by_role("button").count() == 0
