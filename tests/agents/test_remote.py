@@ -10,7 +10,9 @@ from pydantic import TypeAdapter
 
 from mistral_nb.agents import remote
 from mistral_nb.agents.entries import Entry
+from mistral_nb.agents.tools import tool
 from mistral_nb.errors import InvalidRequestError, NotFoundError, ServerError
+from tests.contract.schema import component, faults
 
 ASKED = Entry("message.input", "local-1", {"role": "user", "content": "hi"})
 CALL = Entry(
@@ -43,7 +45,24 @@ CHUNKS = [
     {"type": "hologram"},
     {"type": "tool_reference", "tool": "web_search", "title": "t"},
 ]
+PICTURE = Entry(
+    "message.input",
+    "local-3",
+    {
+        "role": "user",
+        "content": [
+            {"type": "text", "text": "see"},
+            {"type": "image_url", "image_url": "data:image/png;base64,aa"},
+            {"type": "document_url", "document_url": "https://x.test/a", "document_name": "a"},
+        ],
+    },
+)
 ANSWER = Entry("message.output", "msg_1", {"role": "assistant", "content": CHUNKS, "id": "msg_1"})
+
+
+def look(city: str, days: int = 1) -> str:
+    """Look at the weather."""
+    return city * days
 
 
 def state(entry: Entry, state: Any, **data: Any) -> Entry:
@@ -69,6 +88,41 @@ def test_all_kinds_of_entry_go_back() -> None:
     }
     assert [chunk["type"] for chunk in inputs[-1]["content"]] == ["text", "tool_reference"]
     TypeAdapter(models.ConversationInputs).validate_python(inputs)
+
+
+SETUPS = [
+    remote.Setup(model="mistral-small-latest"),
+    remote.Setup(
+        model="mistral-small-latest",
+        instructions="Be brief.",
+        tools=({"type": "web_search"}, tool(look).as_wire()),
+        args={"temperature": 0.1, "max_tokens": 5},
+    ),
+    remote.Setup(agent="ag_1", agent_version="stable"),
+]
+
+
+@pytest.mark.parametrize("setup", SETUPS, ids=lambda setup: setup.key)
+def test_a_start_is_what_the_api_describes(setup: remote.Setup) -> None:
+    """The description and the SDK both know the body, with a history of every kind."""
+    inputs = remote.as_inputs([ASKED, CALL, RESULT, EXECUTION, HANDOFF, ANSWER, PICTURE])
+    body = remote.start(setup, inputs).body
+    assert faults(body, component("ConversationStreamRequest")) == []
+    models.ConversationStreamRequest.model_validate(body)
+    assert faults({**body, "inputs": [{"type": "moon"}]}, component("ConversationStreamRequest"))
+
+
+def test_going_on_is_what_the_api_describes() -> None:
+    """Appending, confirming and restarting as well."""
+    inputs = remote.as_inputs([ASKED])
+    said = [{"tool_call_id": "c1", "confirmation": "allow"}]
+    for ask, name, kind in (
+        (remote.append("conv", inputs), "Append", models.ConversationAppendStreamRequest),
+        (remote.append("conv", [], said), "Append", models.ConversationAppendStreamRequest),
+        (remote.restart("c", "m", inputs), "Restart", models.ConversationRestartStreamRequest),
+    ):
+        assert faults(ask.body, component(f"Conversation{name}StreamRequest")) == []
+        kind.model_validate(ask.body)
 
 
 def test_calls_without_a_result_get_one() -> None:
