@@ -15,9 +15,14 @@ import sys
 import tempfile
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 LINE = "The parcel that I ordered on Monday came without the cable and I would like to know why. "
 LABELS = ["billing", "delivery", "returns", "other"]
@@ -78,19 +83,24 @@ def label(rows: int, url: str, home: str) -> None:
     )
 
 
+@contextmanager
+def simulated(home: str) -> Iterator[str]:
+    """Run a simulator in a process of its own; give its address."""
+    command = [sys.executable, "-m", "mistral_nb.simulator", "--port", "0"]
+    command += ["--home", f"{home}/simulator", "--batch-rate", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            yield next(word for word in process.stdout.readline().split() if "http" in word)
+        finally:
+            process.terminate()
+
+
 def main() -> None:
     """Start the simulator, and label."""
     rows = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "mistral_nb.simulator", "--port", "0"]
-        command += ["--home", f"{home}/simulator", "--batch-rate", "0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as simulator:
-            assert simulator.stdout is not None
-            url = next(word for word in simulator.stdout.readline().split() if "http" in word)
-            try:
-                label(rows, url, f"{home}/ours")
-            finally:
-                simulator.terminate()
+    with tempfile.TemporaryDirectory() as home, simulated(home) as url:
+        label(rows, url, f"{home}/ours")
 
 
 if __name__ == "__main__":

@@ -165,6 +165,11 @@ class DaskSource:
         divisions = self._frame.divisions if self._frame.known_divisions else None
         return dd.from_delayed(pieces, meta=meta, divisions=divisions, verify_meta=False)
 
+    def read(self, result: Any, columns: Sequence[str]) -> pd.DataFrame:
+        """Compute some columns of the labelled frame."""
+        made: pd.DataFrame = result[[name for name in columns if name in result.columns]].compute()
+        return made
+
     def _computed(self, tasks: list[Any]) -> Iterator[Any]:
         """Yield the tasks' results in order; each is let go when the next is asked for."""
         if self._client is None:

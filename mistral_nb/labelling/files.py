@@ -123,6 +123,10 @@ class FilesSource:
             raise RunError(f"The run has {ledger.run().rows} rows, the data set has {first}.")
         return pd.DataFrame(table, columns=["part", "rows", "failed"]).astype({"part": "string"})
 
+    def read(self, result: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+        """Read some columns of all labelled parts."""
+        return self._mirror.read(result["part"], columns)
+
     def _manifest(self) -> dict[str, Any]:
         parts = [[part.name, part.bytes, part.changed] for part in self._parts]
         source, out = str(self._source), str(self.out)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.errors import InputError
-from mistral_nb.labelling.natives import as_pandas
 from mistral_nb.labelling.plan import restore
 from mistral_nb.labelling.progress import job_seconds
 from mistral_nb.labelling.totals import cost_parts
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.labelling.ledger import Ledger
     from mistral_nb.labelling.quality import Comparison, Evaluation
+    from mistral_nb.labelling.sources import Target
 
 __all__ = ["Judged"]
 
@@ -28,6 +28,7 @@ class Judged:
     if TYPE_CHECKING:  # what the run itself brings
         name: property
         result: Callable[..., pd.DataFrame]
+        _target: Target | None
         _ledger: Callable[[], AbstractContextManager[Ledger]]
 
     @property
@@ -52,8 +53,8 @@ class Judged:
         """
         from mistral_nb.labelling.quality import evaluate
 
-        table = as_pandas(self.result())
-        return evaluate(table, gold, self.one_column(column))
+        table, column = self._rows(column, gold)
+        return evaluate(table, gold, column)
 
     def compare(self, other: Judged, column: str | None = None, gold: Any = None) -> Comparison:
         """Compare the labels with those of another run of the same rows.
@@ -71,9 +72,9 @@ class Judged:
         """
         from mistral_nb.labelling.quality import compare
 
-        ours, theirs = as_pandas(self.result()), as_pandas(other.result())
-        names = (self.name, other.name)
-        return compare(ours, theirs, self.one_column(column), gold, names=names)
+        ours, column = self._rows(column, gold)
+        theirs, _ = other._rows(column)
+        return compare(ours, theirs, column, gold, names=(self.name, other.name))
 
     def plot(self, column: str | None = None) -> Any:
         """Draw how often each label was given, what took how long, and what it cost.
@@ -93,18 +94,26 @@ class Judged:
         """
         from mistral_nb.labelling.plots import plot_run
 
-        table = as_pandas(self.result())
+        table, column = self._rows(column)
         with self._ledger() as ledger:
             seconds, jobs = ledger.seconds(), job_seconds(ledger.shards())
             cost = cost_parts(ledger, ledger.run().model)
         return plot_run(
             table,
-            self.one_column(column),
+            column,
             seconds=seconds or None,
             jobs=jobs or None,
             cost=cost or {"all": None},
             title=self.name,
         )
+
+    def _rows(self, column: str | None, gold: Any = None) -> tuple[pd.DataFrame, str]:
+        """Wait for the run's end; bring a result column, and gold, into memory."""
+        result = self.result()
+        column = self.one_column(column)
+        names = dict.fromkeys([column, gold] if isinstance(gold, str) else [column])
+        assert self._target is not None
+        return self._target.read(result, list(names)), column
 
     def one_column(self, column: str | None = None) -> str:
         """Return the result column meant: the one named, or the only one.

@@ -21,6 +21,7 @@ from mistral_nb.labelling.folder import sync_folder
 from mistral_nb.labelling.merge import ERROR, Cut, result_columns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -122,6 +123,24 @@ class Mirror:
                 "make room and call again; only what is missing is written."
             ) from error
         return counts
+
+    def read(self, parts: Iterable[str], columns: Sequence[str]) -> pd.DataFrame:
+        """Read some columns of labelled parts, one part after the other.
+
+        Args:
+            parts: Their names.
+            columns: Names of columns; those that are not there are left out.
+
+        Returns:
+            The rows of all, numbered from 0.
+        """
+        tables = []
+        for name in parts:
+            with pq.ParquetFile(self._out / name) as file:
+                there = [each for each in columns if each in file.schema_arrow.names]
+                tables.append(file.read(there))
+        made: pd.DataFrame = pa.concat_tables(tables).to_pandas(ignore_metadata=True)
+        return made
 
 
 def _write(

@@ -48,6 +48,17 @@ class Target(Protocol):
             What the run gives as its result.
         """
 
+    def read(self, result: Any, columns: Sequence[str]) -> pd.DataFrame:
+        """Bring columns of the result into memory, whatever it is.
+
+        Args:
+            result: What :meth:`merged` returned.
+            columns: Names of columns; those that are not there are left out.
+
+        Returns:
+            A table with these columns, and maybe others.
+        """
+
 
 class Source(Target, Protocol):
     """The rows of a run, which can be gone through as often as is needed.
@@ -126,6 +137,11 @@ class FrameSource:
             return merged
         return beside(self._table, merged.iloc[:, self.df.shape[1] :])
 
+    def read(self, result: Any, columns: Sequence[str]) -> pd.DataFrame:
+        """Return the whole table as a pandas one."""
+        del columns
+        return as_pandas(result)
+
 
 class KeptFrame:
     """A table that a run's folder keeps; it is read when the result is asked for.
@@ -145,6 +161,11 @@ class KeptFrame:
         """Return the table with the result columns, in the kind that it came in."""
         merged = FrameSource(load_frame(self._path)).merged(ledger, schema, names)
         return in_kind(merged, self._kind)
+
+    def read(self, result: Any, columns: Sequence[str]) -> pd.DataFrame:
+        """Return the whole table as a pandas one."""
+        del columns
+        return as_pandas(result)
 
 
 def as_source(rows: Any) -> Source:

@@ -98,6 +98,7 @@ def test_a_frame_comes_back_as_a_frame(label: Label, frame: Any, simulator: Simu
     assert made["label"].dtype == plain["label"].dtype
     pd.testing.assert_frame_equal(made, plain, check_dtype=False)
     assert run.counts["reused"] == len(TABLE) == sent(simulator)
+    assert run.evaluate("label").accuracy == 1
 
 
 def test_the_same_call_costs_nothing(label: Label, frame: Any, simulator: Simulator) -> None:

@@ -314,6 +314,18 @@ def test_forgetting_a_run_leaves_its_parts(
     assert len(mirrors(tmp_path / "out")) == 30
 
 
+def test_labels_in_files_can_be_judged(label: Label, data: Path, tmp_path: Path) -> None:
+    """A run of files is evaluated and compared as a table is, from its parts."""
+    run = label(FilesSource(data, tmp_path / "out"), name="files", column="topic")
+    whole = label(rows(0, 30), name="table", column="topic")
+    gold = ["delivery"] * 30
+    assert run.evaluate(gold).accuracy == whole.evaluate(gold).accuracy
+    assert run.evaluate("topic").accuracy == 1
+    assert run.compare(whole).agreement == 1
+    with pytest.raises(InputError, match="nope"):
+        run.evaluate("nope")
+
+
 @pytest.mark.usefixtures("small_batches")
 def test_batches_are_bounded_and_whole(data: Path) -> None:
     """A part is read in pieces of a bounded number of rows, which together are the part."""
