@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from mistral_nb.errors import StoreError
-from mistral_nb.jobs import tables
+from mistral_nb.jobs import paid, reading, tables
 from mistral_nb.jobs.desk import Desk
 from mistral_nb.jobs.engine import MOST_STALLS
 
@@ -60,19 +60,19 @@ class EmbeddedEngine:
 
     async def get(self, job_id: str) -> Snapshot | None:
         """Return a job as it is now."""
-        return await self._do(partial(tables.get, job_id=job_id))
+        return await self._do(partial(reading.get, job_id=job_id))
 
     async def listing(
         self, statuses: Sequence[Status], limit: int, *, newest: bool
     ) -> list[Snapshot]:
         """Return jobs in these states, in the order they were added."""
         return await self._do(
-            partial(tables.listing, statuses=statuses, limit=limit, newest=newest)
+            partial(reading.listing, statuses=statuses, limit=limit, newest=newest)
         )
 
     async def counts(self) -> dict[Status, int]:
         """Return how many jobs there are in each state."""
-        return await self._do(tables.counts)
+        return await self._do(reading.counts)
 
     async def cancel(self, job_id: str) -> bool:
         """Cancel a job; one under way ends at its worker's next sign of life at the latest."""
@@ -87,11 +87,11 @@ class EmbeddedEngine:
 
     async def watch(self, hear: Callable[[list[Note]], object]) -> Callable[[], Awaitable[None]]:
         """Call ``hear`` on the desk's thread with all that happens from now on."""
-        last = await self._do(tables.last_event)
+        last = await self._do(reading.last_event)
 
         def look(db: sqlite3.Connection) -> None:
             nonlocal last
-            notes, last = tables.events_after(db, last)
+            notes, last = reading.events_after(db, last)
             if notes:
                 hear(notes)
 
@@ -210,11 +210,11 @@ class _Work:
 
     async def begin(self, claim: Claim, key: str, *, again: bool) -> tuple[str, bytes | None]:
         """Write an intent down."""
-        return await self._do(partial(tables.begin_paid, claim=claim, key=key, again=again))
+        return await self._do(partial(paid.begin, claim=claim, key=key, again=again))
 
     async def end(self, claim: Claim, key: str, response: bytes | None) -> None:
         """Write a response down."""
-        await self._do(partial(tables.end_paid, claim=claim, key=key, response=response))
+        await self._do(partial(paid.end, claim=claim, key=key, response=response))
 
     async def progress(self, claim: Claim, body: bytes) -> None:
         """Write down how far a handler is."""
@@ -222,7 +222,7 @@ class _Work:
 
     async def hold(self, seconds: float) -> None:
         """Let no job of the queue start for so long."""
-        await self._do(partial(tables.hold, seconds=seconds))
+        await self._do(partial(paid.hold, seconds=seconds))
 
 
 def _tidy(db: sqlite3.Connection) -> None:

@@ -27,7 +27,7 @@ class Paid(Protocol):
     """The ledger of paid calls, kept beside the queue; called on the worker's loop."""
 
     async def begin(self, claim: Claim, key: str, *, again: bool) -> tuple[str, bytes | None]:
-        """Write an intent down: see :func:`mistral_nb.jobs.tables.begin_paid`."""
+        """Write an intent down: see :func:`mistral_nb.jobs.paid.begin`."""
 
     async def end(self, claim: Claim, key: str, response: bytes | None) -> None:
         """Write a response down, or None if the call was surely not carried out."""

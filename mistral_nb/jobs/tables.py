@@ -16,14 +16,12 @@ import orjson
 from mistral_nb.jobs.engine import poisoned
 from mistral_nb.jobs.model import (
     ENDED,
-    STATUSES,
     Claim,
-    Note,
     Outcome,
-    Snapshot,
     Spec,
     callback_for,
 )
+from mistral_nb.jobs.paid import held
 
 if TYPE_CHECKING:
     import sqlite3
@@ -80,10 +78,6 @@ MIGRATIONS = [
     """
 ]
 EVENTS_KEPT = 20_000
-_COLUMNS = (
-    "id, name, data, attempts, backoff, timeout, priority, callback_url, status, due, made, "
-    "stalls, progress, result, error, added, started, ended"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +202,7 @@ def _promote(db: sqlite3.Connection, now: float) -> None:
 
 def _room(db: sqlite3.Connection, now: float, ask: Take) -> tuple[int, float | None]:
     """Return how many jobs may start now, and the seconds until more may."""
-    if (pause := _held(db) - now) > 0:
+    if (pause := held(db) - now) > 0:
         return 0, pause
     if ask.limit is None:
         return ask.want, None
@@ -342,115 +336,11 @@ def progress(db: sqlite3.Connection, claim: Claim, body: bytes) -> None:
         _note(db, [(claim.spec.id, "progress", body, time.time())])
 
 
-def hold(db: sqlite3.Connection, seconds: float) -> None:
-    """Let no job start for so long: the server asked for a pause."""
-    db.execute("UPDATE hold SET until = max(until, ?)", (time.time() + seconds,))
-
-
-def _held(db: sqlite3.Connection) -> float:
-    return float(db.execute("SELECT until FROM hold").fetchone()[0])
-
-
-def get(db: sqlite3.Connection, job_id: str) -> Snapshot | None:
-    """Return a job as it is now."""
-    sql = f"SELECT {_COLUMNS} FROM job WHERE id = ?"  # noqa: S608 - our own words
-    row = db.execute(sql, (job_id,)).fetchone()
-    return None if row is None else _snapshot(row)
-
-
-def listing(
-    db: sqlite3.Connection, statuses: Sequence[Status], limit: int, newest: bool
-) -> list[Snapshot]:
-    """Return jobs in these states, in the order they were added."""
-    marks = ", ".join("?" * len(statuses))
-    order = "DESC" if newest else "ASC"
-    sql = f"SELECT {_COLUMNS} FROM job WHERE status IN ({marks}) ORDER BY seq {order} LIMIT ?"  # noqa: S608
-    return [_snapshot(row) for row in db.execute(sql, (*statuses, limit))]
-
-
-def counts(db: sqlite3.Connection) -> dict[Status, int]:
-    """Return how many jobs there are in each state."""
-    found: dict[Status, int] = dict.fromkeys(STATUSES, 0)
-    for status in ("queued", "delayed", "active"):
-        # One by one, so that each counts in its own small index.
-        sql = f"SELECT count(*) FROM job WHERE status = '{status}'"  # noqa: S608 - our own words
-        found[status] = db.execute(sql).fetchone()[0]
-    ended = "SELECT status, count(*) FROM job WHERE ended IS NOT NULL GROUP BY status"
-    found.update(dict(db.execute(ended).fetchall()))
-    return found
-
-
 def forget(db: sqlite3.Connection, before: float) -> None:
     """Delete jobs that ended before a time, and old events."""
     db.execute("DELETE FROM paid WHERE job IN (SELECT id FROM job WHERE ended < ?)", (before,))
     db.execute("DELETE FROM job WHERE ended < ?", (before,))
     db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (EVENTS_KEPT,))
-
-
-# What was paid for
-
-
-def begin_paid(
-    db: sqlite3.Connection, claim: Claim, key: str, again: bool
-) -> tuple[str, bytes | None]:
-    """Write down that a paid call is about to be made.
-
-    Returns:
-        ``("new", None)``: make it; ``("done", response)``: it was made; ``("open", None)``: it
-        was begun before and nobody knows; ``("lost", None)``: the job is in other hands;
-        ``("wait", milliseconds)``: the server asked for a pause.
-    """
-    now = time.time()
-    pause = _held(db) - now
-    if pause > 0:
-        return "wait", b"%d" % (pause * 1000 + 1)
-    mine = db.execute(
-        "SELECT 1 FROM job WHERE seq = ? AND token = ? AND status = 'active'",
-        (claim.ref, claim.token),
-    ).fetchone()
-    if mine is None:
-        return "lost", None
-    row = db.execute(
-        "SELECT response FROM paid WHERE job = ? AND key = ?", (claim.spec.id, key)
-    ).fetchone()
-    if row is not None and row["response"] is not None:
-        return "done", row["response"]
-    if row is not None and not again:
-        return "open", None
-    db.execute(
-        "INSERT OR REPLACE INTO paid (job, key, at) VALUES (?, ?, ?)",
-        (claim.spec.id, key, now),
-    )
-    return "new", None
-
-
-def end_paid(db: sqlite3.Connection, claim: Claim, key: str, response: bytes | None) -> None:
-    """Write down a call's response; None: it was surely not carried out."""
-    if response is None:
-        db.execute(
-            "DELETE FROM paid WHERE job = ? AND key = ? AND response IS NULL", (claim.spec.id, key)
-        )
-    else:
-        db.execute(
-            "UPDATE paid SET response = ? WHERE job = ? AND key = ?",
-            (response, claim.spec.id, key),
-        )
-
-
-# Rows and events
-
-
-def events_after(db: sqlite3.Connection, seq: int) -> tuple[list[Note], int]:
-    """Return what happened after an event, and the last event's number."""
-    rows = db.execute(
-        "SELECT seq, job, kind, body, at FROM event WHERE seq > ? ORDER BY seq", (seq,)
-    ).fetchall()
-    return [Note(*row[1:]) for row in rows], rows[-1][0] if rows else seq
-
-
-def last_event(db: sqlite3.Connection) -> int:
-    """Return the number of the latest event."""
-    return int(db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0])
 
 
 def _note(db: sqlite3.Connection, events: Sequence[tuple[str, str, bytes | None, float]]) -> None:
@@ -468,28 +358,4 @@ def _spec(row: Any) -> Spec:
         timeout=row["timeout"],
         priority=row["priority"],
         callback_url=row["callback_url"],
-    )
-
-
-def _snapshot(row: Any) -> Snapshot:
-    def value(name: str) -> Any:
-        return None if row[name] is None else orjson.loads(row[name])
-
-    return Snapshot(
-        id=row["id"],
-        name=row["name"],
-        status=row["status"],
-        data=value("data"),
-        attempts_made=row["made"],
-        attempts=row["attempts"],
-        stalls=row["stalls"],
-        priority=row["priority"],
-        progress=value("progress"),
-        result=value("result"),
-        error=row["error"],
-        callback_url=row["callback_url"],
-        added_at=row["added"],
-        due_at=row["due"],
-        started_at=row["started"],
-        ended_at=row["ended"],
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mistral_nb.jobs import tables
+from mistral_nb.jobs import paid, reading, tables
 from mistral_nb.jobs.engine import MOST_STALLS
 from mistral_nb.jobs.model import Limit, Outcome, make_spec
 from mistral_nb.store import open_store
@@ -34,6 +34,7 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
     monkeypatch.setattr(tables, "time", clock)
+    monkeypatch.setattr(paid, "time", clock)
     return clock
 
 
@@ -68,10 +69,10 @@ def test_a_lost_lease_gives_the_job_to_another(db: sqlite3.Connection, clock: Cl
     assert (new.spec, new.attempt) == (old.spec, old.attempt)
     assert tables.finish(db, old, Outcome("completed", b"1"), "") is False
     tables.progress(db, old, b"99")
-    assert tables.begin_paid(db, old, "call", again=False) == ("lost", None)
-    assert tables.begin_paid(db, new, "call", again=False) == ("new", None)
+    assert paid.begin(db, old, "call", again=False) == ("lost", None)
+    assert paid.begin(db, new, "call", again=False) == ("new", None)
     assert tables.finish(db, new, Outcome("completed", b"2"), "") is True
-    found = tables.get(db, "j0")
+    found = reading.get(db, "j0")
     assert (found.status, found.result, found.progress, found.stalls) == ("completed", 2, None, 1)
 
 
@@ -82,7 +83,7 @@ def test_a_job_that_loses_every_worker_fails(db: sqlite3.Connection, clock: Cloc
         assert len(take(db)) == 1
         clock.now += 31
     assert take(db) == []
-    found = tables.get(db, "j0")
+    found = reading.get(db, "j0")
     assert (found.status, found.stalls) == ("failed", MOST_STALLS + 1)
     assert "worker was lost 6 times" in found.error
 
@@ -117,25 +118,25 @@ def test_a_hold_stops_starts_and_payments(db: sqlite3.Connection, clock: Clock) 
     """While the server wants a pause no job starts and no paid call begins."""
     add(db, 2)
     (claim,) = take(db, want=1)
-    tables.hold(db, 2.0)
+    paid.hold(db, 2.0)
     assert take(db) == []
-    state, wait = tables.begin_paid(db, claim, "call", again=False)
+    state, wait = paid.begin(db, claim, "call", again=False)
     assert (state, float(wait)) == ("wait", pytest.approx(2000, abs=2))
     clock.now += 2.01
     assert len(take(db)) == 1
-    assert tables.begin_paid(db, claim, "call", again=False) == ("new", None)
+    assert paid.begin(db, claim, "call", again=False) == ("new", None)
 
 
 def test_old_jobs_are_forgotten(db: sqlite3.Connection, clock: Clock) -> None:
     """What ended before a time goes, with what was paid for it; the rest stays."""
     add(db, 2)
     first, _ = take(db)
-    tables.begin_paid(db, first, "call", again=False)
-    tables.end_paid(db, first, "call", b"1")
+    paid.begin(db, first, "call", again=False)
+    paid.end(db, first, "call", b"1")
     tables.finish(db, first, Outcome("completed", b"1"), "")
     tables.forget(db, clock.now + 1)
-    assert tables.get(db, "j0") is None
-    assert tables.get(db, "j1") is not None
+    assert reading.get(db, "j0") is None
+    assert reading.get(db, "j1") is not None
     assert db.execute("SELECT count(*) FROM paid").fetchone()[0] == 0
 
 
