@@ -74,9 +74,9 @@ class Services:
             model: Model to ask; else the session's. Or pass ``agent=``.
             **options: ``agent`` (an agent or its id), ``agent_version``, ``instructions``,
                 ``tools`` (functions and names of connectors), ``name``, ``approve``
-                (``"ask"``, ``"always"``, ``"never"``, a function of name and arguments, or
-                a dict of those by tool), ``max_rounds`` (10), ``tool_timeout`` (60 seconds),
-                and ``temperature``, ``max_tokens``, ... of the API's ``completion_args``.
+                (``"ask"`` a person at a chat panel, ``"always"`` let calls run or ``"never"``,
+                a function of name and arguments, or a dict of those by tool),
+                ``max_rounds`` (10), ``tool_timeout`` (60 seconds), and ``temperature``, ``max_tokens``, ... of the API's ``completion_args``.
 
         Returns:
             The conversation: ``send(...)`` is where it begins.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistral_nb.agents.growing import GrowingTurn, RefusedError
 from mistral_nb.replies import Piece
@@ -247,3 +250,27 @@ def test_settling_ends_all_that_goes_on() -> None:
     turn.put("message.input", {"content": "b"})
     assert turn.settle("stopped") == [0, 1, 2]
     assert [entry.state for entry in turn.entries] == ["stopped", "stopped", "stopped", "done"]
+
+
+ANSWER = 'Some *text* with "quotes" and \u00e4 \U0001f600.'
+ARGUMENTS = '{"city": "Paris", "days": [1, 2]}'
+
+
+@given(st.lists(st.integers(0, 60), max_size=6), st.lists(st.integers(0, 60), max_size=6))
+def test_how_a_stream_is_cut_does_not_matter(text_cuts: list[int], call_cuts: list[int]) -> None:
+    """Whatever the pieces, the entries are the same, and the pieces join to what was said."""
+
+    def cut(whole: str, places: list[int]) -> list[str]:
+        edges = [0, *sorted(min(place, len(whole)) for place in places), len(whole)]
+        return [whole[a:b] for a, b in itertools.pairwise(edges)]
+
+    turn = GrowingTurn()
+    turn.begin_round()
+    events = [delta(piece) for piece in cut(ANSWER, text_cuts)]
+    events += [call(piece) for piece in cut(ARGUMENTS, call_cuts)]
+    changes = [change for event in (STARTED, *events, DONE) for change in turn.take(event)]
+    message, made = turn.entries
+    assert (message.text, made.arguments) == (ANSWER, {"city": "Paris", "days": [1, 2]})
+    for kind, whole in (("text", ANSWER), ("tool", ARGUMENTS)):
+        pieces = (c for c in changes if isinstance(c, Piece) and c.kind == kind)
+        assert "".join(piece.content for piece in pieces) == whole
