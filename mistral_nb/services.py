@@ -76,7 +76,8 @@ class Services:
                 ``tools`` (functions and names of connectors), ``name``, ``approve``
                 (``"ask"`` a person at a chat panel, ``"always"`` let calls run or ``"never"``,
                 a function of name and arguments, or a dict of those by tool),
-                ``max_rounds`` (10), ``tool_timeout`` (60 seconds), and ``temperature``, ``max_tokens``, ... of the API's ``completion_args``.
+                ``max_rounds`` (10), ``tool_timeout`` (60 seconds), and ``temperature``,
+                ``max_tokens``, ... of the API's ``completion_args``.
 
         Returns:
             The conversation: ``send(...)`` is where it begins.
