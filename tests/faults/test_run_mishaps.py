@@ -37,7 +37,7 @@ def soon(true: Callable[[], object]) -> None:
 @pytest.fixture
 def slow(make_simulator: Callable[..., Simulator]) -> Iterator[Simulator]:
     """A simulator that takes its time, in either mode."""
-    return make_simulator(faults=Faults(latency=0.02), batch_rate=150)
+    return make_simulator(faults=Faults(latency=0.05), batch_rate=150)
 
 
 @pytest.mark.parametrize("mode", MODES)
