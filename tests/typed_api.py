@@ -135,3 +135,26 @@ def converses(session: mnb.Session) -> str:
     assert_type(chat.to_frame(), "pd.DataFrame")
     assert_type(mnb.conversations(), "pd.DataFrame")
     return turn.text
+
+
+async def jobs(session: mnb.Session) -> None:
+    """A queue takes jobs and handlers, and a worker is a context manager."""
+    queue = session.queue("redis://localhost:6379/0", "mail", lease=10.0)
+    assert_type(queue, mnb.jobs.Queue)
+    assert_type(mnb.Queue(), mnb.jobs.Queue)
+
+    @queue.handler("send")
+    async def send(data: dict[str, str], context: mnb.jobs.JobContext) -> str:
+        context.progress(0.5)
+        raise mnb.jobs.RetryLater(3, data["to"])
+
+    job = await queue.add("send", {"to": "Ada"}, job_id="1a", attempts=5, priority=2)
+    assert_type(job, mnb.jobs.Job)
+    with queue.work(concurrency=2, limiter=(10, 1.0), on_uncertain="retry") as worker:
+        assert_type(worker.done, int)
+        async for event in job.events():
+            assert_type(event.at, float)
+    assert_type(await job.refresh(), mnb.jobs.Snapshot)
+    assert_type(await job.cancel(), bool)
+    assert_type(queue.add_many([{"name": "send"}]).result(), list[mnb.jobs.Job])
+    mnb.job_board(queue).settle()
