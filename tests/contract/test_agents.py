@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from mistralai.client import models
+from mistralai.client import Mistral, models
+from mistralai.client.errors import SDKError
 
 from tests.contract.schema import component, faults, response
 from tests.contract.test_openapi import agree, parts
@@ -298,3 +299,30 @@ def test_a_run_of_tools_named_in_order_is_followed(api: Api) -> None:
         first = api.post(path, {"inputs": [result]}).json()
     assert sorted(called) == ["get_weather", "send_mail"]
     assert [part for part in parts(first) if part is None] == []
+
+
+def test_the_sdk_follows_a_conversation(api: Api) -> None:
+    """Unchanged but for the address: start, call, result, answer, history, list, delete."""
+    with Mistral(api_key="k", server_url=api.simulator.url, timeout_ms=20_000) as sdk:
+        conversations = sdk.beta.conversations
+        asked: dict[str, Any] = {"model": MODEL, "inputs": "Weather in Paris?", "tools": [WEATHER]}
+        with conversations.start_stream(**asked) as stream:
+            found = [event.data for event in stream]
+        assert [part for part in parts(found) if "Unknown" in type(part).__name__] == []
+        name, call = found[0].conversation_id, found[1].tool_call_id
+        result = models.FunctionResultEntry(tool_call_id=call, result="Sunny, 22C")
+        with conversations.append_stream(conversation_id=name, inputs=[result]) as stream:
+            said = [e.data.content for e in stream if e.event == "message.output.delta"]
+        assert "".join(said) == "Here is what I found: Sunny, 22C"
+        history = conversations.get_history(conversation_id=name)
+        assert [type(entry) for entry in history.entries] == [
+            models.MessageInputEntry,
+            models.FunctionCallEntry,
+            models.FunctionResultEntry,
+            models.MessageOutputEntry,
+        ]
+        assert [each.id for each in conversations.list()] == [name]
+        conversations.delete(conversation_id=name)
+        with pytest.raises(SDKError) as caught:
+            conversations.get(conversation_id=name)
+        assert caught.value.status_code == 404
