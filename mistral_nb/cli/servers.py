@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 import signal
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from mistral_nb.cli.status import DONE
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from mistral_nb.cli.status import Add
 
 __all__ = ["add_commands"]
@@ -99,10 +102,21 @@ def _faults(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+@contextmanager
+def _naming_the_port(options: argparse.Namespace) -> Iterator[None]:
+    """Say which port it is that cannot be used."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"Port {options.port} of {options.host} cannot be used: {error}."
+        ) from error
+
+
 def _simulator(options: argparse.Namespace) -> int:
     from mistral_nb.simulator import serve
 
-    try:
+    with _naming_the_port(options):
         serve(
             port=options.port,
             host=options.host,
@@ -110,10 +124,6 @@ def _simulator(options: argparse.Namespace) -> int:
             faults=options.faults,
             script=options.script,
         )
-    except OSError as error:
-        raise InputError(
-            f"Port {options.port} of {options.host} cannot be used: {error}."
-        ) from error
     return DONE
 
 
@@ -128,7 +138,7 @@ def _relay(options: argparse.Namespace) -> int:
     from mistral_nb import connect
 
     session = connect()
-    try:
+    with _naming_the_port(options):
         relay = session.serve(
             session.queue(options.queue),
             host=options.host,
@@ -137,10 +147,6 @@ def _relay(options: argparse.Namespace) -> int:
             cors=options.cors,
             work=options.work,
         )
-    except OSError as error:
-        raise InputError(
-            f"Port {options.port} of {options.host} cannot be used: {error}."
-        ) from error
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
     try:
         relay.wait()

@@ -1,12 +1,11 @@
 """Laws of crashes: files whose labelling is killed at any step are finished, paid once.
 
 The victim kills itself (SIGKILL) before or after a commit, a request or a rename. `make test`
-tries a few steps; MISTRAL_NB_KILLS sets how many.
+tries a few steps, `make faults` more.
 """
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 import sys
@@ -20,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mistral_nb.simulator import Simulator
+    from tests.faults.sizes import Size
 
 VICTIM = Path(__file__).with_name("files_victim.py")
-KILLS = int(os.environ.get("MISTRAL_NB_KILLS", "4"))
 PARTS, ROWS = 4, 15
 LAST_STEP, RENAMES = 104, 8
 """About as many steps as the victim takes; the last of them write parts."""
@@ -38,7 +37,7 @@ def lives(simulator: Simulator, step: int, folder: Path) -> bool:
 
 
 def test_kills_at_any_step_are_healed(
-    make_simulator: Callable[..., Simulator], tmp_path: Path
+    make_simulator: Callable[..., Simulator], tmp_path: Path, size: Size
 ) -> None:
     """Killed again and again, the same command ends with every part whole and paid once."""
     simulator = make_simulator(batch_rate=0)
@@ -49,8 +48,11 @@ def test_kills_at_any_step_are_healed(
         pd.DataFrame({"text": texts}).to_parquet(source / f"{part}.parquet")
     dice = random.Random(5)
     # From late steps to early ones, since each go begins where the last one ended.
-    steps = [LAST_STEP - dice.randrange(RENAMES), *(dice.randrange(2, 90) for _ in range(KILLS))]
-    for step in sorted(steps[:KILLS], reverse=True):
+    steps = [
+        LAST_STEP - dice.randrange(RENAMES),
+        *(dice.randrange(2, 90) for _ in range(size.kills)),
+    ]
+    for step in sorted(steps, reverse=True):
         lives(simulator, step, tmp_path)
         for path in out.glob("[!.]*"):  # at any moment, a part that is there is whole
             assert pq.read_metadata(path).num_rows == ROWS
