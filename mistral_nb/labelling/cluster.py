@@ -128,8 +128,9 @@ class DaskSource:
         from dask.delayed import delayed
 
         make = delayed(_prepare, pure=False)
+        asked = delayed((prompt, recipe), pure=False, traverse=False)  # sent once, not each time
         pieces = self._frame.to_delayed()
-        tasks = [make(piece, n, prompt, recipe, bodies) for n, piece in enumerate(pieces)]
+        tasks = [make(piece, n, asked, bodies) for n, piece in enumerate(pieces)]
         self._sent = prompt, recipe
         self._partitions = []
         first = 0
@@ -156,9 +157,11 @@ class DaskSource:
 
         assert self._sent is not None
         parcels = self._parcels(ledger) if ledger else []
-        join = delayed(_merge_partition, pure=True)
+        join = delayed(_merge_partition, pure=False)
+        asked = delayed(self._sent, pure=False, traverse=False)
+        shape = delayed((schema, names), pure=False, traverse=False)
         pieces = [
-            join(piece, parcel, schema, names, *self._sent)
+            join(piece, parcel, shape, asked)
             for piece, parcel in zip(self._frame.to_delayed(), parcels, strict=True)
         ]
         meta = merge(self._frame._meta, [], schema, names)  # noqa: SLF001 - the way it is known
@@ -235,13 +238,13 @@ def _client() -> Any:
 
 
 def _prepare(
-    frame: pd.DataFrame, number: int, prompt: Prompt, recipe: Recipe, bodies: bool
+    frame: pd.DataFrame, number: int, asked: tuple[Prompt, Recipe], bodies: bool
 ) -> tuple[Partition, bytes]:
     """Make the requests of a partition."""
     columns: tuple[list[Any], ...] = ([], [], [])
 
     def noted() -> Iterator[Request]:
-        for request in make_requests(frame, prompt, recipe):
+        for request in make_requests(frame, *asked):
             cells = (request.body if bodies else None, request.digest, request.error)
             for column, cell in zip(columns, cells, strict=True):
                 column.append(cell)
@@ -257,19 +260,17 @@ def _prepare(
 def _merge_partition(
     frame: pd.DataFrame,
     parcel: Parcel,
-    schema: Schema | None,
-    names: Names,
-    prompt: Prompt,
-    recipe: Recipe,
+    shape: tuple[Schema | None, Names],
+    asked: tuple[Prompt, Recipe],
 ) -> pd.DataFrame:
     """Put the results beside their rows, if these still are the rows that were asked about."""
-    if content_digest(make_requests(frame, prompt, recipe)) != parcel.partition.content:
+    if content_digest(make_requests(frame, *asked)) != parcel.partition.content:
         raise RunError(
             "A partition has other rows now than when its requests were made, so its answers "
             "belong to others. Does the frame depend on chance, or did its files change? "
             "Persist it before labelling it."
         )
-    return merge(frame, [parcel.open()], schema, names)
+    return merge(frame, [parcel.open()], *shape)
 
 
 def _sees(path: str) -> bool:

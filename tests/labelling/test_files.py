@@ -98,6 +98,16 @@ def test_files_and_tables_are_one(
     assert mirrors(tmp_path / "out")["label"].tolist() == whole["label"].tolist()
 
 
+def test_files_go_online_as_well(
+    label: Label, data: Path, tmp_path: Path, simulator: Simulator
+) -> None:
+    """Online, the parts are those that a batch gives, and no batch job is made."""
+    label(FilesSource(data, tmp_path / "out"), mode="online", shard_lines=7).result(30)
+    assert simulator.stats()["jobs_created"] == 0
+    assert mirrors(tmp_path / "out")["label"].notna().all()
+    assert len(mirrors(tmp_path / "out")) == 30
+
+
 def test_a_second_call_does_nothing(
     label: Label, data: Path, tmp_path: Path, simulator: Simulator
 ) -> None:
