@@ -350,7 +350,9 @@ def _bull_states(statuses: Sequence[Status]) -> list[str]:
 
 def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
     """Read a job's hash."""
-    options = orjson.loads(raw.get("opts") or "{}")
+    options = _loaded(raw.get("opts"))
+    options = options if isinstance(options, dict) else {}
+    ours = options.get(OURS)
     error = raw.get("failedReason")
     if error is not None and status in {"failed", "cancelled"}:
         status, error = _unmarked(error)
@@ -364,7 +366,7 @@ def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
         id=job_id,
         name=raw.get("name", ""),
         status=status,
-        data=orjson.loads(raw.get("data") or "null"),
+        data=_loaded(raw.get("data")),
         attempts_made=int(raw.get("atm") or raw.get("attemptsMade") or 0),
         attempts=max(1, int(options.get("attempts") or 1)),
         stalls=stalls,
@@ -372,7 +374,7 @@ def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
         progress=_loaded(raw.get("progress")) if raw.get("progress") != "0" else None,
         result=_loaded(raw.get("returnvalue")),
         error=error,
-        callback_url=(options.get(OURS) or {}).get("callbackUrl"),
+        callback_url=ours.get("callbackUrl") if isinstance(ours, dict) else None,
         added_at=added,
         due_at=added + delay if status == "delayed" and added is not None else None,
         started_at=_seconds(raw.get("processedOn")),

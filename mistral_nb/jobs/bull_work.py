@@ -26,6 +26,7 @@ LOOK_EVERY = 1.0
 """Seconds between two looks for cancelled jobs, and at the worker itself."""
 SUSPECT_WAIT = 0.5
 """Seconds before a worker is offered a second suspect again, while it has one in hand."""
+ENDS = {"completed", "failed", "unknown"}
 PAID_KEPT_FOR = 30 * 24 * 3600
 
 BEGIN = """
@@ -225,10 +226,13 @@ class BullWork:
         """End the jobs that somebody cancelled, wherever he is."""
         from redis.exceptions import RedisError
 
+        key = self._engine.key("mnb:cancel")
         with contextlib.suppress(RedisError, OSError):  # the next look will do
-            for job_id in await self._client.smembers(self._engine.key("mnb:cancel")):
-                if self._run.stop(job_id, "cancelled"):
-                    await self._client.srem(self._engine.key("mnb:cancel"), job_id)
+            for job_id in await self._client.smembers(key):
+                mine = self._run.stop(job_id, "cancelled")
+                # One that has ended meanwhile must not be cancelled when it is replayed.
+                if mine or await self._worker.backend.getState(job_id) in ENDS:
+                    await self._client.srem(key, job_id)
 
     def _cancelled(self, _: str) -> None:
         with contextlib.suppress(RuntimeError):  # a loop that has ended has no jobs

@@ -78,6 +78,7 @@ MIGRATIONS = [
     """
 ]
 EVENTS_KEPT = 20_000
+CANCELLED = "It was cancelled while it was under way."
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,21 +175,21 @@ def _suspect(db: sqlite3.Connection, worker: str) -> int | None:
 
 def _recover(db: sqlite3.Connection, now: float, most: int) -> None:
     """Take jobs back whose worker gave no sign of life; one too often is poison."""
-    lost = db.execute(
-        "SELECT seq, id, stalls FROM job WHERE status = 'active' AND lease < ?", (now,)
-    ).fetchall()
-    for seq, job_id, stalls in lost:
-        if stalls >= most:
-            row = db.execute("SELECT * FROM job WHERE seq = ?", (seq,)).fetchone()
-            _end(db, row, "failed", None, poisoned(stalls + 1), now)
-            db.execute("UPDATE job SET stalls = stalls + 1 WHERE seq = ?", (seq,))
+    sql = "SELECT * FROM job WHERE status = 'active' AND lease < ?"
+    for row in db.execute(sql, (now,)).fetchall():
+        db.execute("UPDATE job SET stalls = stalls + 1 WHERE seq = ?", (row["seq"],))
+        if row["cancel"]:  # its worker was lost before it saw that
+            _end(db, row, "cancelled", None, CANCELLED, now)
+            continue
+        if row["stalls"] >= most:
+            _end(db, row, "failed", None, poisoned(row["stalls"] + 1), now)
             continue
         db.execute(
-            "UPDATE job SET status = 'queued', stalls = stalls + 1, lease = NULL, worker = NULL, "
-            "token = token + 1 WHERE seq = ?",
-            (seq,),
+            "UPDATE job SET status = 'queued', lease = NULL, worker = NULL, token = token + 1 "
+            "WHERE seq = ?",
+            (row["seq"],),
         )
-        _note(db, [(job_id, "stalled", None, now), (job_id, "queued", None, now)])
+        _note(db, [(row["id"], "stalled", None, now), (row["id"], "queued", None, now)])
 
 
 def _promote(db: sqlite3.Connection, now: float) -> None:
@@ -239,6 +240,9 @@ def finish(db: sqlite3.Connection, claim: Claim, outcome: Outcome, status_base: 
         return False
     if outcome.status in ENDED:
         _end(db, row, outcome.status, outcome.result, outcome.error, now, status_base)
+        return True
+    if row["cancel"]:
+        _end(db, row, "cancelled", None, CANCELLED, now, status_base)
         return True
     failed = outcome.status == "delayed"
     status = "delayed" if outcome.delay > 0 else "queued"

@@ -88,6 +88,21 @@ def test_a_job_that_loses_every_worker_fails(db: sqlite3.Connection, clock: Cloc
     assert "worker was lost 6 times" in found.error
 
 
+@pytest.mark.parametrize("end", ["lost", "handed back", "failed"])
+def test_a_cancel_outlives_the_worker(db: sqlite3.Connection, clock: Clock, end: str) -> None:
+    """A job cancelled while under way never runs again, however its worker went."""
+    add(db)
+    (claim,) = take(db)
+    assert tables.cancel(db, "j0") is True
+    if end == "handed back":
+        tables.finish(db, claim, Outcome("queued"), "")
+    elif end == "failed":
+        tables.finish(db, claim, Outcome("delayed", error="no luck", delay=1), "")
+    clock.now += 31
+    assert take(db) == []
+    assert reading.get(db, "j0").status == "cancelled"
+
+
 def test_suspects_are_taken_one_at_a_time(db: sqlite3.Connection, clock: Clock) -> None:
     """Jobs that lost their worker twice run beside fresh jobs, but not beside each other."""
     add(db, 3)
