@@ -96,9 +96,10 @@ WATCH = """([selector, first, last]) => {
         const output = document.querySelector(selector);
         const at = Date.now() / 1000;
         let text = (output?.querySelector("[role=log]") ?? output)?.textContent ?? "";
-        if (output?.querySelector("[data-root-id]")) text = textOf(output);
+        if (output?.querySelector("[data-root-id]")) text = textOf(output); // Panel
+        else text = text.slice(0, 2000) + text.slice(-2000);
         if (!seen.first && text.includes(first)) seen.first = at;
-        if (!seen.last && text.slice(-2000).includes(last)) seen.last = at;
+        if (!seen.last && text.includes(last)) seen.last = at;
         else requestAnimationFrame(look);
     };
     requestAnimationFrame(look);
@@ -172,24 +173,24 @@ class Bench:
         self._jupyter.stop()
         self.server.stop()
 
-    def _replace_kernel(self, kernel: str) -> None:
-        """End the kernel of the notebook before, now that it is closed."""
-        if self._kernel:
+    def _open(self, cell: str) -> LabPage:
+        """Open a notebook of two cells in a kernel of its own, and run the first."""
+        # With Panel's extension in the page, JupyterLab shows widgets in the first notebook of
+        # a kernel only.
+        self._count += 1
+        kernel = f"bench-{self._count}"
+        self._lab.open("bench", [self._setup, cell], kernel=kernel)
+        if self._kernel:  # that of the notebook before, which is closed now
             self._jupyter.api("DELETE", f"kernels/{self._kernel}")
-        self._kernel = kernel
+        self._kernel = self._jupyter.kernel(kernel)
+        self._lab.run(0)
+        return self._lab
 
     def measure(self, way: str, chunks: int) -> dict[str, float]:
         """Show a reply in one way and measure it."""
         script = self.server.add("reply", pieces(reply(chunks), SIZE), rate=self.rate)
-        lab = self._lab
-        # A kernel of its own for each: with Panel's extension in the page, JupyterLab shows
-        # widgets in the first notebook of a kernel only.
-        self._count += 1
-        kernel = f"bench-{self._count}"
-        lab.open("bench", [self._setup, CELL.format(way=self.ways[way])], kernel=kernel)
-        self._replace_kernel(self._jupyter.kernel(kernel))
         self._cpu.unlink(missing_ok=True)
-        lab.run(0)
+        lab = self._open(CELL.format(way=self.ways[way]))
         lab.page.evaluate(WATCH, [OUTPUT, BEGIN, END])
         with lab.counting() as received:
             lab.start(1)
@@ -213,10 +214,7 @@ class Bench:
     def stop_delay(self) -> float:
         """Press Stop in a blocking cell; return milliseconds until the server is left alone."""
         script = self.server.add("endless", ["Words. "], hold=True)
-        lab = self._lab
-        cell = "session.stream('x', model='endless').result()"
-        lab.open("stop", [self._setup, cell], kernel="stop")
-        lab.run(0)
+        lab = self._open("session.stream('x', model='endless').result()")
         lab.start(1)
         lab.view(1).get_by_text("Words.").wait_for()
         lab.page.wait_for_timeout(500)
@@ -260,28 +258,35 @@ def main() -> None:
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--growth", action="store_true")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        bench = Bench(Path(folder), playwright, options.rate)
-        print(
-            f"{options.chunks * SIZE / 1000:g} kB of Markdown in {options.chunks} chunks at "
-            f"{options.rate:g} chunks/s, medians of {options.runs} runs (of 1 for the slow ones)\n"
-        )
-        print(
-            f"{'':24}{'bytes/text':>11}{'CPU us/chunk':>14}{'longest task':>14}"
-            f"{'first char':>12}{'last char':>11}"
-        )
-        runs = range(options.runs)
-        stopping = statistics.median(bench.stop_delay() for _ in runs)
-        unseen = medians([bench.measure("unseen", options.chunks) for _ in runs])
-        if options.growth:
-            for chunks in GROWTH:
-                found = bench.measure("mistral_nb", chunks)
-                print_row(f"mistral_nb, {chunks * SIZE / 1000:g} kB", found, unseen)
-        else:
-            print_row("unseen", unseen, unseen)
-            compare(bench, options.only or list(bench.ways), options.chunks, runs, unseen)
-        print(f"\nStop in a blocking cell: the connection is closed after {stopping:.0f} ms")
-        bench.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        sync_playwright() as playwright,
+        contextlib.closing(Bench(Path(folder), playwright, options.rate)) as bench,
+    ):
+        show(bench, options)
+
+
+def show(bench: Bench, options: argparse.Namespace) -> None:
+    """Print the table."""
+    print(
+        f"{options.chunks * SIZE / 1000:g} kB of Markdown in {options.chunks} chunks at "
+        f"{options.rate:g} chunks/s, medians of {options.runs} runs (of 1 for the slow ones)\n"
+    )
+    print(
+        f"{'':24}{'bytes/text':>11}{'CPU us/chunk':>14}{'longest task':>14}"
+        f"{'first char':>12}{'last char':>11}"
+    )
+    runs = range(options.runs)
+    stopping = statistics.median(bench.stop_delay() for _ in runs)
+    unseen = medians([bench.measure("unseen", options.chunks) for _ in runs])
+    if options.growth:
+        for chunks in GROWTH:
+            found = bench.measure("mistral_nb", chunks)
+            print_row(f"mistral_nb, {chunks * SIZE / 1000:g} kB", found, unseen)
+    else:
+        print_row("unseen", unseen, unseen)
+        compare(bench, options.only or list(bench.ways), options.chunks, runs, unseen)
+    print(f"\nStop in a blocking cell: the connection is closed after {stopping:.0f} ms")
 
 
 def compare(
