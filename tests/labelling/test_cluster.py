@@ -134,6 +134,20 @@ def test_killed_workers_cost_nothing(
     assert simulator.stats()["jobs_created"] == 3
 
 
+def test_a_run_that_was_left_goes_on(label: Label, frame: Any, simulator: Simulator) -> None:
+    """Left while its jobs run, the same call takes the run up; no job is made again."""
+    simulator.batch_rate = None
+    left = label(frame)
+    while not simulator.stats()["jobs_created"]:
+        assert not left.done()
+        time.sleep(0.02)
+    left.stop()
+    simulator.batch_rate = 0
+    assert label(frame).result(60).compute()["label"].notna().all()
+    assert simulator.stats()["jobs_created"] == 1
+    assert sent(simulator) == len(TABLE)
+
+
 @pytest.mark.parametrize("shared", [True, False])
 def test_workers_need_not_share_files(
     label: Label, frame: Any, home: Path, monkeypatch: pytest.MonkeyPatch, shared: bool
