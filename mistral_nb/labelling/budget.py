@@ -1,8 +1,8 @@
 """What a run may spend: refused before it begins, held back on the way, never passed lightly.
 
-What is under way is paid for whatever happens, so it is reserved: online at what an answer cost
-so far, a shard at the most its answers can be foreseen to cost, or at what answers of this run
-did cost once there are some.
+What is under way is paid for whatever happens, so it is reserved: at the most that can be
+foreseen, and once there are answers at what these cost, online at the dearest of them. What does
+not fit beside it waits until it is settled.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Budget:
         self._paid = paid
         self._each = each
         self._answers = 0
-        self._cost = 0.0
+        self._cost = self._largest = 0.0
         self._reserved: dict[int, float] = {}
         self._lost: set[int] = set()
         self._settled = anyio.Event()
@@ -116,11 +116,11 @@ class Budget:
 
     # Online
 
-    def at_once(self, most: int) -> int:
-        """Return how many requests may be under way, of ``most``, before any was answered."""
-        if not self._each.high:
-            return most
-        return max(1, min(most, int(self._left / self._each.high)))
+    def affordable(self, under_way: int) -> bool:
+        """Return True if there is money for another request beside those under way."""
+        if not under_way and not self._answers:  # the first one finds out what one costs
+            return self._each.low <= self._left
+        return (under_way + 1) * max(self._one, self._largest) <= self._left
 
     def take(self, answer: Answer) -> None:
         """Count what an answer cost; one without token counts, at the most it can."""
@@ -129,13 +129,10 @@ class Budget:
             amount = self._price.of(
                 answer.prompt_tokens, answer.completion_tokens, answer.cached_tokens
             )
+        self._largest = max(self._largest, amount)
         self._paid += amount
         self._cost += amount
         self._answers += 1
-
-    def used_up(self, under_way: int) -> bool:
-        """Return True if so many requests may take all that is left."""
-        return under_way * self._one > self._left
 
     # Batches
 

@@ -21,6 +21,7 @@ from mistral_nb.labelling.ledger import Answer, Shard
 from mistral_nb.labelling.online import Outgoing, Sender
 from mistral_nb.labelling.pieces import in_pieces
 from mistral_nb.labelling.results import reader_at
+from mistral_nb.labelling.throttle import Throttle
 from mistral_nb.labelling.verdicts import Fault
 from mistral_nb.labelling.work import CONCURRENCY
 
@@ -91,9 +92,13 @@ class OnlineEngine:
             work.record.endpoint,
             commit=self._commit,
             check=self._check,
-            concurrency=self._at_once(options.concurrency or CONCURRENCY),
-            rpm=options.rpm,
-            tpm=options.tpm,
+            throttle=Throttle(
+                options.concurrency or CONCURRENCY,
+                rpm=options.rpm,
+                tpm=options.tpm,
+                hold=lambda: work.connection.wait_until,
+                may_start=self._affordable,
+            ),
             attempts=retries + 1,
             rechecks=min(RECHECKS, retries),
             proven=self._base["done"] > self._base["reused"],
@@ -152,6 +157,7 @@ class OnlineEngine:
             if self._work.paused != paused:
                 paused = self._work.paused
                 (self._sender.pause if paused else self._sender.resume)()
+            self._end_if_used_up()
             self._tell()
             with anyio.move_on_after(TELL_EVERY):
                 await self._work.wish()
@@ -215,20 +221,15 @@ class OnlineEngine:
 
     # What may be spent
 
-    def _at_once(self, most: int) -> int:
+    def _affordable(self, under_way: int) -> bool:
         budget = self._work.budget
-        return most if budget is None else budget.at_once(most)
+        return budget is None or budget.affordable(under_way)
 
-    def _spend(self, answer: Answer) -> None:
-        """Count an answer's cost; at the limit, start nothing more."""
-        budget = self._work.budget
-        if budget is None:
-            return
-        budget.take(answer)
-        # The one that was just answered is counted still: the next takes its place.
-        if not self._used_up and budget.used_up(self._sender.pace().in_flight):
+    def _end_if_used_up(self) -> None:
+        """End the run once nothing is under way and the next request may cost too much."""
+        if not self._used_up and not self._sender.pace().in_flight and not self._affordable(0):
             self._used_up = True
-            self._sender.stop(CANCEL_GRACE)
+            self._sender.stop(0)
 
     async def _require_all(self) -> None:
         """Raise CostLimitError unless the answers that still came were the last ones."""
@@ -240,7 +241,8 @@ class OnlineEngine:
 
     def _check(self, reply: dict[str, Any]) -> Fault | None:
         answer = self._checked(self._read(reply, 200))
-        self._spend(answer)
+        if self._work.budget is not None:
+            self._work.budget.take(answer)
         return None if answer.error is None else Fault(answer.error, again=answer.again)
 
 

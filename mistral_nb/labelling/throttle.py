@@ -152,6 +152,7 @@ class Throttle:
         rpm: Most requests a minute; None leaves it to the server.
         tpm: Most tokens a minute; None leaves it to the server.
         hold: Returns the time (monotonic) before which the server wants no request.
+        may_start: Told how many requests are under way; False holds the next one back.
         minute: Length of a minute in seconds; shorter in tests.
         first_rest: The breaker's first rest in seconds; shorter in tests.
 
@@ -169,6 +170,7 @@ class Throttle:
         rpm: int | None = None,
         tpm: int | None = None,
         hold: Callable[[], float] = lambda: -math.inf,
+        may_start: Callable[[int], bool] = lambda _: True,
         minute: float = MINUTE,
         first_rest: float = FIRST_REST,
     ) -> None:
@@ -187,6 +189,7 @@ class Throttle:
         self._tokens_a_byte = 0.4
         self._last_size = 1
         self._hold = hold
+        self._may_start = may_start
         self._paused = False
         self._cut_at = -math.inf
         self._streak = 0
@@ -276,6 +279,8 @@ class Throttle:
     def _obstacles(self, size: int, now: float) -> Iterator[tuple[float, str]]:
         if self._paused:
             yield math.inf, "paused"
+        if not self._may_start(self._in_flight):
+            yield math.inf, "waiting for what answers under way cost"
         yield self._hold() - now, "the server asked for a pause"
         if self._rest_until is not None:
             yield self._rest_until - now, "nothing but errors from the server: resting"

@@ -51,11 +51,19 @@ def answered(simulator: Simulator) -> int:
 
 def held(simulator: Simulator, label: Label, **options: Any) -> Run:
     """Start a run whose batch jobs do a part of their rows and then no more."""
-    simulator.batch_rate = 100
+    simulator.batch_rate = 25
     run = label(TABLE, name="x", **options)
     until(lambda: simulator.stats()["batch_rows"] >= 5)
     simulator.batch_rate = None
+    until(lambda: settled(simulator))
     return run
+
+
+def settled(simulator: Simulator) -> bool:
+    """True once the step that the simulator had begun is over."""
+    before = simulator.stats()["batch_rows"]
+    time.sleep(0.1)
+    return simulator.stats()["batch_rows"] == before
 
 
 # Failed rows
