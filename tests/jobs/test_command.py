@@ -30,6 +30,7 @@ def shout(data):
 """
 
 
+@pytest.mark.parametrize("url", ["embedded"], indirect=True)
 def test_the_command_works_on_a_queue_and_ends_in_peace(
     make_queue: Callable[..., Queue], url: str, simulator: Simulator, tmp_path: Path
 ) -> None:
