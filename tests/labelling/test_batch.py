@@ -19,6 +19,7 @@ from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.ledger import Ledger
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
+from tests.labelling.waiting import shards_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,19 +33,6 @@ if TYPE_CHECKING:
 
 ROWS = 40
 TABLE = pd.DataFrame({"text": [f"where is my parcel number {n}" for n in range(ROWS)]})
-
-
-def until(condition: Callable[[], bool], seconds: float = 15) -> None:
-    """Wait for something that will be so."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came to be"
-        time.sleep(0.01)
-
-
-def shard_states(home: Path, name: str) -> list[Any]:
-    with closing(Ledger(RunFolder.of(home, name).ledger)) as ledger:
-        return ledger.shards()
 
 
 def whole(df: pd.DataFrame) -> bool:
@@ -282,7 +270,7 @@ def test_a_deleted_job_is_told(label: Label, simulator: Simulator, home: Path) -
     slow(simulator)
     run = label(TABLE, name="x")
     until(lambda: run.counts["running"] == ROWS)
-    job = shard_states(home, "x")[0].job_id
+    job = shards_of(home, "x")[0].job_id
     simulator._core.state.db.execute("DELETE FROM jobs WHERE id = ?", (job,))
     with pytest.raises(errors.RunError, match=f"no longer knows the batch job {job}"):
         run.result(30)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,9 +10,8 @@ import pytest
 
 from mistral_nb import errors
 from mistral_nb.labelling import list_runs, resume
-from mistral_nb.labelling.folder import RunFolder
-from mistral_nb.labelling.ledger import Ledger
 from mistral_nb.simulator import Faults
+from tests.labelling.waiting import shards_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,10 +134,8 @@ def test_shards_wait_for_what_the_first_one_costs(
     assert plain.high > 5 * plain.low
     run = label(TABLE, labels=None, name="x", max_cost=plain.high / 2, shard_lines=20)
     simulator.batch_rate = None
-    while simulator.stats()["jobs_created"] < 1:
-        pass
-    with closing(Ledger(RunFolder.of(home, "x").ledger)) as ledger:
-        states = [shard.state for shard in ledger.shards()]
+    until(lambda: simulator.stats()["jobs_created"])
+    states = [shard.state for shard in shards_of(home, "x")]
     assert states.count("written") == 2
     simulator.batch_rate = 0
     run.result(30)
@@ -155,8 +151,7 @@ def test_a_shard_that_cannot_be_followed_stops_no_other(
     options = {"labels": None, "name": "x", "max_cost": plain.high / 2, "shard_lines": 20}
     simulator.batch_rate = None
     run = label(TABLE, patience=0.3, **options)
-    while simulator.stats()["jobs_created"] < 1:
-        pass
+    until(lambda: simulator.stats()["jobs_created"])
     simulator.faults = Faults(error_rate=1)
     with pytest.raises(errors.ServerError, match="1 batch job"):
         run.result(30)

@@ -11,6 +11,7 @@ import pytest
 from mistral_nb import errors
 from mistral_nb.labelling import resume
 from mistral_nb.simulator import Faults
+from tests.labelling.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,8 +106,7 @@ def test_a_run_can_be_exported_on_its_way_and_from_another_process(
     """Rows without an answer say so; a handle that has not the table reads the kept one."""
     simulator.batch_rate = None
     run = label(TABLE, name="x")
-    while not run.counts["running"]:
-        pass
+    until(lambda: run.counts["running"])
     df = pd.read_parquet(run.export(tmp_path / "half.parquet"))
     assert (df["_error"] == "not answered yet").sum() == 4
     simulator.batch_rate = 0

@@ -9,6 +9,7 @@ import pytest
 
 from mistral_nb import errors
 from mistral_nb.labelling import list_runs
+from tests.labelling.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +94,7 @@ def test_a_fresh_run_that_was_left_goes_on(label: Label, simulator: Simulator) -
     label(TABLE, name="x").result(20)
     simulator.batch_rate = None
     left = label(TABLE, name="x", fresh=True)
-    while not left.counts["running"]:
-        pass
+    until(lambda: left.counts["running"])
     left.stop()
     simulator.batch_rate = 0
     again = label(TABLE, name="x", fresh=True)

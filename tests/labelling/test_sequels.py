@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -11,9 +10,8 @@ import pytest
 
 from mistral_nb import errors
 from mistral_nb.labelling import batch, resume
-from mistral_nb.labelling.folder import RunFolder
-from mistral_nb.labelling.ledger import Ledger
 from mistral_nb.simulator import Faults
+from tests.labelling.waiting import shards_of, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
     from mistral_nb.labelling import Run
-    from mistral_nb.labelling.ledger import Shard
     from mistral_nb.simulator import Simulator
 
     Label = Callable[..., Run]
@@ -30,18 +27,6 @@ if TYPE_CHECKING:
 ROWS = 40
 TABLE = pd.DataFrame({"text": [f"question {n} about my parcel" for n in range(ROWS)]})
 FAILING = {"batch": Faults(batch_row_error_rate=0.3), "online": Faults(error_rate=0.3)}
-
-
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to pass"
-        time.sleep(0.01)
-
-
-def shards(home: Path, name: str) -> list[Shard]:
-    with closing(Ledger(RunFolder.of(home, name).ledger)) as ledger:
-        return ledger.shards()
 
 
 def answered(simulator: Simulator) -> int:
@@ -143,7 +128,7 @@ def test_a_job_can_be_resubmitted(label: Label, simulator: Simulator, home: Path
     simulator.batch_rate = 0
     df = again.result(30)
     assert df["_error"].isna().all()
-    old, new = shards(home, "x")
+    old, new = shards_of(home, "x")
     assert old.job_status == "CANCELLED"
     assert (old.lines, new.lines) == (ROWS, ROWS - done)
     assert simulator.stats()["batch_rows"] == ROWS
@@ -231,7 +216,7 @@ def test_a_run_can_be_moved_to_online(
     stats = simulator.stats()
     assert stats["batch_rows"] + stats["chat_requests"] == ROWS
     assert stats["chat_requests"] > 0
-    assert {shard.state for shard in shards(home, "x")} == {"done"}
+    assert {shard.state for shard in shards_of(home, "x")} == {"done"}
     batch_price = label(TABLE, name="cheap", reuse=False, dry_run=True).high
     assert again.cost > 0
     assert again.cost < 2 * batch_price
