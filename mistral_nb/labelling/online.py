@@ -163,6 +163,7 @@ class Sender:
             concurrency, rpm=rpm, tpm=tpm, hold=lambda: connection.wait_until
         )
         self._journal: Journal[Outcome] = Journal(commit, on_error=self._abort)
+        self._entrance = asyncio.Lock()  # one new request is in line: repeats pass the others
         self._ending = asyncio.Event()
         self._error: Exception | None = None
         self._grace = 0.0
@@ -285,9 +286,11 @@ class Sender:
 
     async def _permitted(self, trial: _Trial) -> Permit:
         """Wait until the request may start and is written down."""
-        permit = await self._throttle.acquire(len(trial.request.body))
+        size = len(trial.request.body)
         if trial.begun:
-            return permit
+            return await self._throttle.acquire(size)
+        async with self._entrance:
+            permit = await self._throttle.acquire(size)
         trial.begun = True
         try:
             await self._journal.begin(trial.request.custom_id)

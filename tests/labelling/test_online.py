@@ -245,6 +245,16 @@ def fault_unless_label(reply: dict[str, Any]) -> Fault | None:
     return None if "label" in text else Fault("the reply has no label", again=text != "never")
 
 
+def test_a_repeat_goes_before_new_requests(recorder: Recorder, linked: Connection) -> None:
+    """Whatever waits to be sent for the first time, a repeat is not behind all of it."""
+    recorder.latency = 0.05
+    recorder.script = lambda number, _: GOOD if number else refusal(500)
+    send(linked, Ledger(), 40, concurrency=2)
+    prompts = [arrival.prompt for arrival in recorder.arrivals]
+    assert prompts.count("r0") == 2
+    assert prompts.index("r0", 1) <= 5
+
+
 def test_an_unusable_reply_is_asked_for_again(recorder: Recorder, linked: Connection) -> None:
     """A reply that the check refuses is repeated; what it cost is not forgotten."""
     recorder.script = first_then(Say(body=chat_reply("hm")))
