@@ -13,10 +13,6 @@ const STATES = {
 };
 const isPicture = (url) => /^data:image\/(png|jpeg|gif|webp);/i.test(url);
 const isWeb = (text) => /^https?:\/\/[^\s/?#]/i.test(text);
-const setText = (node, value) => {
-  if (node.textContent !== value) node.textContent = value;
-};
-
 const button = (label, title, action, signal) => {
   const node = make("button", "mnb-panel-button", label);
   node.type = "button";
@@ -116,7 +112,8 @@ class Call {
   show(card) {
     setText(this.name, card.c);
     this.node.dataset.state = card.s;
-    setText(this.state, card.s === "done" ? `done in ${card.z} s` : STATES[card.s] ?? card.s);
+    const done = card.z ? `done in ${card.z} s` : "done";
+    setText(this.state, card.s === "done" ? done : STATES[card.s] ?? card.s);
     const asks = Boolean(card.w);
     if (asks && !this.asking) this.ask(card);
     else if (!asks && this.asking) this.form.replaceChildren();

@@ -14,10 +14,6 @@ const SURE = 4000; // milliseconds to press a button a second time
 const SVG = "http://www.w3.org/2000/svg";
 const OPEN = new Set(["queued", "delayed", "active"]);
 
-const setText = (node, value) => {
-  if (node.textContent !== value) node.textContent = value;
-};
-
 const lasted = (seconds) => {
   const whole = Math.max(0, seconds);
   if (whole < 0.1) return "< 0.1 s";
@@ -35,6 +31,10 @@ class Desk {
     this.told = "";
     this.gone = false;
     this.offset = 0;
+  }
+
+  get over() {
+    return !this.frame || this.frame.z;
   }
 
   get now() {
@@ -276,28 +276,5 @@ class View {
   }
 }
 
-// One call for each model: the desk outlives the views.
-export default () => {
-  let desk = null;
-  return {
-    initialize({ model }) {
-      desk = new Desk(model);
-      model.on("msg:custom", (frame) => desk.take(frame));
-      model.on("comm_live_update", () => desk.disconnected());
-      desk.greet();
-    },
-
-    render({ el }) {
-      const closing = new AbortController();
-      const view = new View(desk, el, closing.signal);
-      desk.views.add(view);
-      view.show();
-      const ticking = setInterval(() => desk.frame && !desk.frame.z && view.tick(), 500);
-      return () => {
-        closing.abort();
-        clearInterval(ticking);
-        desk.views.delete(view);
-      };
-    },
-  };
-};
+// One call for each model.
+export default () => followed(Desk, View);

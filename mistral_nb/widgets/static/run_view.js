@@ -29,10 +29,6 @@ const JOB = {
   done: "ended",
 };
 
-const setText = (node, value) => {
-  if (node.textContent !== value) node.textContent = value;
-};
-
 const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 const money = (dollars) => {
@@ -347,29 +343,5 @@ class View {
   }
 }
 
-// One call for each model: the desk outlives the views.
-export default () => {
-  let desk = null;
-  return {
-    // Messages sent before a view exists must not be missed, so listening starts here.
-    initialize({ model }) {
-      desk = new Desk(model);
-      model.on("msg:custom", (frame) => desk.take(frame));
-      model.on("comm_live_update", () => desk.disconnected());
-      desk.greet();
-    },
-
-    render({ el }) {
-      const closing = new AbortController();
-      const view = new View(desk, el, closing.signal);
-      desk.views.add(view);
-      view.show();
-      const ticking = setInterval(() => !desk.over && view.tick(), 1000);
-      return () => {
-        closing.abort();
-        clearInterval(ticking);
-        desk.views.delete(view);
-      };
-    },
-  };
-};
+// One call for each model.
+export default () => followed(Desk, View);

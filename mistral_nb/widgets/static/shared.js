@@ -7,6 +7,10 @@ const make = (tag, className, text = "") => {
   return node;
 };
 
+const setText = (node, value) => {
+  if (node.textContent !== value) node.textContent = value;
+};
+
 const number = (value) => value.toLocaleString("en-US");
 
 const isSave = (event) =>
@@ -37,4 +41,32 @@ const toClipboard = async (text) => {
   area.select();
   document.execCommand("copy");
   area.remove();
+};
+
+// A widget whose desk outlives its views: the desk takes the kernel's frames, and the views tick
+// each second until it is over.
+const followed = (Desk, View) => {
+  let desk = null;
+  return {
+    // Messages sent before a view exists must not be missed, so listening starts here.
+    initialize({ model }) {
+      desk = new Desk(model);
+      model.on("msg:custom", (frame) => desk.take(frame));
+      model.on("comm_live_update", () => desk.disconnected());
+      desk.greet();
+    },
+
+    render({ el }) {
+      const closing = new AbortController();
+      const view = new View(desk, el, closing.signal);
+      desk.views.add(view);
+      view.show();
+      const ticking = setInterval(() => !desk.over && view.tick(), 1000);
+      return () => {
+        closing.abort();
+        clearInterval(ticking);
+        desk.views.delete(view);
+      };
+    },
+  };
 };
