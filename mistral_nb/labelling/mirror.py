@@ -69,13 +69,20 @@ class Mirror:
         return str(PurePosixPath(part.name).with_suffix(".parquet"))
 
     def check(self, parts: list[Part]) -> None:
-        """Refuse to replace files that no run has written.
+        """Refuse to replace the input, or files that no run has written.
 
         Raises:
             InputError: Names the file.
         """
+        names: dict[str, Part] = {}
         for part in parts:
-            target = self._out / self.name(part)
+            name = self.name(part)
+            if name in names:
+                raise InputError(f"{part.path} and {names[name].path} would both become {name}.")
+            names[name] = part
+            target = self._out / name
+            if target.exists() and target.samefile(part.path):
+                raise InputError(f"{target} is the input itself: name another folder.")
             if target.exists() and _mark_of(target) is None:
                 raise InputError(
                     f"{target} is there already and was not written by a run: "
@@ -159,7 +166,8 @@ def _write(
         for name, column in zip([*names.names, names.error], columns, strict=True)
     ]
     head = part.schema()
-    whole = pa.schema([*head, *fields], head.metadata)
+    kept = {key: each for key, each in (head.metadata or {}).items() if key != _KEY}
+    whole = pa.schema([*head, *fields], kept)
     rows = failed = 0
     with pq.ParquetWriter(file, whole, compression="zstd") as writer:
         group: list[pa.RecordBatch] = []

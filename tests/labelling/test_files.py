@@ -231,6 +231,25 @@ def test_files_of_others_are_never_replaced(
     assert simulator.stats()["requests"] == {}
 
 
+def test_labelled_files_can_be_labelled(label: Label, data: Path, tmp_path: Path) -> None:
+    """Parts that a run wrote are a data set like any other, but never their own output."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    label(FilesSource(data, one)).result(30)
+    for _ in range(2):
+        label(FilesSource(one, two), "How? {text}", prefix="new_").result(30)
+        seen = written(two)
+    label(FilesSource(one, two), "How? {text}", prefix="new_").result(30)
+    assert written(two) == seen
+    assert {"label", "new_label"} < set(mirrors(two).columns)
+    with pytest.raises(InputError, match="is the input itself"):
+        FilesSource(one / "a.parquet", one)
+    (tmp_path / "case").mkdir()
+    for name in ("a.csv", "a.CSV"):
+        (tmp_path / "case" / name).write_text("text\nx\n")
+    with pytest.raises(InputError, match=r"would both become a\.parquet"):
+        FilesSource(tmp_path / "case", two)
+
+
 def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
     """Unusable folders and files are refused in plain words, with their names."""
     out = tmp_path / "out"
