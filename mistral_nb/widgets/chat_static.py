@@ -93,7 +93,8 @@ def _answer(turn: TurnScreen, place: int, card: dict[str, Any]) -> str:
 
 
 def _call(card: dict[str, Any]) -> str:
-    state = f"done in {card['z']} s" if card["s"] == "done" else STATES.get(card["s"], card["s"])
+    done = f"done in {card['z']} s" if card["z"] else "done"
+    state = done if card["s"] == "done" else STATES.get(card["s"], card["s"])
     pieces = [f"<code>{escape(card['c'])}</code> <small>{escape(state)}</small>"]
     pieces += [f"<pre><code>{escape(text)}</code></pre>" for text in (card["j"], card["x"]) if text]
     pieces += [_image(source) if source else prose(alt) for source, alt in card["g"]]
