@@ -132,11 +132,11 @@ class _Line:
                 if not source.response.is_success:
                     await self._refuse(source.response)
                 async for event in source:
-                    self.failures = 0
                     self.last_id = event.id or self.last_id
                     if event.retry is not None:
                         self.pause = event.retry / 1000
                     if event.data or event.event != "message":
+                        self.failures = 0
                         yield ServerEvent(event.event, event.data, self.last_id)
         except httpx2.SSEError as error:
             raise StreamMalformed(f"{self.url} sent no usable stream of events: {error}") from error

@@ -124,6 +124,14 @@ def test_attempts_have_a_limit_that_an_event_sets_back(server):
     assert len(server.requests) == 4
 
 
+def test_a_line_that_only_says_when_to_come_back_is_given_up(server):
+    """`retry:` is no event: connections that bring nothing else count as failures."""
+    server.turns = [{"pieces": [b"retry: 10\n\n"]}] * 9
+    with pytest.raises(StreamCut):
+        ids(server.url, attempts=3)
+    assert len(server.requests) == 3
+
+
 def test_retry_after_is_waited_for(server, monkeypatch):
     """The server's Retry-After is the pause before the next attempt."""
     waits = []

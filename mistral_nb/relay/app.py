@@ -262,8 +262,10 @@ def _add_page(app: FastAPI) -> None:
 
 def _events(
     channel: Channel, last_event_id: str | None, headers: dict[str, str] | None = None
-) -> EventSourceResponse:
-    number = _number(channel, last_event_id)
+) -> Response:
+    number = channel.position(_number(channel, last_event_id))
+    if channel.knows_all(number):
+        return Response(status_code=204)  # tells an EventSource to come no more
     return EventSourceResponse(follow(channel, number), headers={**REPLAYED, **(headers or {})})
 
 
@@ -274,7 +276,7 @@ def _number(channel: Channel, last_event_id: str | None) -> int:
     stream_id, _, number = last_event_id.rpartition(":")
     if stream_id not in {"", channel.id} or not (number.isascii() and number.isdigit()):
         raise HTTPException(400, f"Last-Event-ID {last_event_id[:80]!r} is not of this stream.")
-    return min(int(number[:12]), len(channel.events))
+    return int(number[:12])
 
 
 async def _refuse(_: Request, error: Exception) -> JSONResponse:

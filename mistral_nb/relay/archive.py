@@ -54,6 +54,8 @@ class Archive:
         now = time.time()
         with storage_errors(self._path), transaction(self._store):
             for stream_id, ended, events in batches:
+                if events[0].number == 1:  # a job that was replayed, or told anew
+                    self._store.execute("DELETE FROM events WHERE stream = ?", (stream_id,))
                 self._store.execute(
                     "INSERT INTO streams VALUES (?, ?, ?) ON CONFLICT (id) "
                     "DO UPDATE SET at = excluded.at, ended = excluded.ended",
@@ -81,6 +83,7 @@ class Archive:
             channel.restore(name, data)
         if not row["ended"]:
             channel.restore("error", INTERRUPTED)
+            channel.renewed = True
         channel.ended = True
         return channel
 

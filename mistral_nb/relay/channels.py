@@ -52,12 +52,17 @@ class Channel:
     Args:
         stream_id: Its id, part of every event's id.
         on_idle: Called when the last listener has left, and when the stream has ended.
+
+    Attributes:
+        renewed: True if the relay was killed under way: what it had told last, but not saved,
+            is lost, so listeners may come with numbers that are not known here.
     """
 
     def __init__(self, stream_id: str, on_idle: Callable[[Channel], None] | None = None) -> None:
         self.id = stream_id
         self.events: list[Event] = []
         self.saved = 0
+        self.renewed = False
         self.ended = False
         self.listeners = 0
         self._on_idle = on_idle
@@ -83,6 +88,16 @@ class Channel:
             await self._news.wait()
         return self.events[number : number + 4 * LARGEST_JOINT]
 
+    def position(self, number: int) -> int:
+        """Return where a listener goes on whose last event had this number."""
+        if number > len(self.events) and not self.ended:
+            return 0 if self.renewed else len(self.events)
+        return number
+
+    def knows_all(self, number: int) -> bool:
+        """Return True if a listener at this position has heard the end."""
+        return self.ended and number == len(self.events) and not self.renewed
+
     def join(self) -> None:
         """Count a listener in."""
         self.listeners += 1
@@ -103,12 +118,16 @@ async def follow(channel: Channel, number: int) -> AsyncIterator[bytes]:
 
     Args:
         channel: The stream.
-        number: Number of the last event that the listener has; 0 for none.
+        number: The listener's position: the number of its last event, or 0.
     """
     channel.join()
     head = len(channel.events)
     try:
         yield RETRY
+        if channel.ended and number >= head:  # its last events were lost with the relay's life
+            last = channel.events[-1]
+            yield _frame(channel.id, number + 1, last.name, last.data)
+            return
         while True:
             try:
                 async with asyncio.timeout(HEARTBEAT):

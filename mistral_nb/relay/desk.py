@@ -116,10 +116,13 @@ class Desk:
     async def job(self, job: Job) -> Channel:
         """Return the events of a job, as many as this relay has heard of."""
         stream_id = f"job.{job.id}"
-        if (await job.refresh()).ended and (channel := await self.find(stream_id)) is not None:
-            return channel
+        ended = (await job.refresh()).ended
+        kept = await self.find(stream_id)
+        if kept is not None and ended and not kept.renewed:
+            return kept
         if stream_id not in self._live:
             channel = self._open_channel(stream_id)
+            channel.renewed = kept is not None
             self._start(self._relay_job(job, channel))
         return self._live[stream_id]
 

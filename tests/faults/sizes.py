@@ -27,6 +27,8 @@ class Size:
         seeds: How many seeds the kills are drawn with.
         refused: Jobs whose every second request is refused.
         block: Seconds that a cell blocks.
+        streams: Streams of a relay.
+        webhooks: Webhooks to deliver.
     """
 
     rows: int
@@ -37,11 +39,33 @@ class Size:
     seeds: int
     refused: int
     block: float
+    streams: int
+    webhooks: int
 
 
-SMALL = Size(rows=400, kills=3, patience=60, jobs=40, worker_kills=2, seeds=1, refused=16, block=2)
+SMALL = Size(
+    rows=400,
+    kills=3,
+    patience=60,
+    jobs=40,
+    worker_kills=2,
+    seeds=1,
+    refused=16,
+    block=2,
+    streams=12,
+    webhooks=40,
+)
 FULL = Size(
-    rows=5000, kills=10, patience=900, jobs=1000, worker_kills=40, seeds=3, refused=200, block=60
+    rows=5000,
+    kills=10,
+    patience=900,
+    jobs=1000,
+    worker_kills=40,
+    seeds=3,
+    refused=200,
+    block=60,
+    streams=500,
+    webhooks=1000,
 )
 
 

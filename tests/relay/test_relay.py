@@ -130,6 +130,15 @@ def test_a_relay_that_restarts_knows_its_streams(make_relay):
     assert "relay was stopped" in last.json()["message"]
 
 
+def test_who_has_heard_the_end_is_told_to_come_no_more(relay):
+    """After the last event there is nothing: 204 ends an EventSource that would ask for ever."""
+    made = ask(relay)
+    whole = list(mnb.sse(relay.url + made["streamUrl"]))
+    url = relay.url + made["streamUrl"]
+    assert httpx2.get(url, headers={"last-event-id": whole[-1].id}).status_code == 204
+    assert list(mnb.sse(url, last_event_id=whole[-1].id)) == []
+
+
 def test_nobody_listening_stops_the_upstream_request(make_relay, simulator):
     """Some time after the last listener left, the reply is stopped, and its partial kept."""
     simulator.chunk_delay = 0.05
