@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mistral_nb.agents.results import clean
 from mistral_nb.widgets.frames import Area
 
 if TYPE_CHECKING:
@@ -58,14 +59,14 @@ class TurnScreen:
         """Take the turn as it is now; return what has changed: ``h``, ``e`` and ``p``."""
         self.turn = turn
         news: dict[str, Any] = {}
-        head = _head(turn, branch)
+        head = _sendable(_head(turn, branch))
         if head != self.head:
             self.head = news["h"] = head
         results = {e.call_id: e for e in turn.entries if e.type == "function.result"}
         for place, entry in enumerate(turn.entries):
             if entry.type == "function.result":
                 continue  # shown on the card of its call
-            card = _card(entry, results, consents)
+            card = _sendable(_card(entry, results, consents))
             if card != self.cards.get(place):
                 self.cards[place] = card
                 news.setdefault("e", []).append([place, card])
@@ -143,7 +144,7 @@ class ChatScreen:
                 news.setdefault("t", {})[turn.id] = changes
         if order != self._order:
             self._order = news["o"] = order
-        about = self._header()
+        about = _sendable(self._header())
         if about != self._about:
             self._about = news["a"] = about
         if not news:
@@ -187,6 +188,15 @@ class ChatScreen:
             "running": int(chat.running is not None),
             "queued": len(chat.queued),
         }
+
+
+def _sendable(value: Any) -> Any:
+    """Return JSON without halves of surrogate pairs, which a message to the browser cannot hold."""
+    if isinstance(value, str):
+        return value if value.isascii() else clean(value)
+    if isinstance(value, dict):
+        return {_sendable(key): _sendable(each) for key, each in value.items()}
+    return [_sendable(each) for each in value] if isinstance(value, list) else value
 
 
 def _head(turn: Turn, branch: list[Any]) -> dict[str, Any]:

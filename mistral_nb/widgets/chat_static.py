@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mistral_nb.agents.results import clean
 from mistral_nb.markdown import escape, linked, prose
 from mistral_nb.widgets.settle import ALARM, BODY, CALL, FOLDED, QUIET
 
@@ -40,7 +41,7 @@ def bundle(screen: ChatScreen) -> dict[str, str]:
         html = "".join(map(_turn, turns))
     return {
         "text/html": f'<div class="mnb-transcript">{html}</div>',
-        "text/plain": chat.to_markdown() or repr(chat),
+        "text/plain": clean(chat.to_markdown()),
     }
 
 

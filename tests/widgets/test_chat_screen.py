@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -183,6 +184,18 @@ def test_pictures_of_tools() -> None:
     assert card["g"] == [["data:image/png;base64,cG5n", "plot"], ["", "page"]]
     huge = (Media("image/png", b"0" * 3_000_001),)
     assert call("done", Entry("function.result", "2", data, media=huge))["g"][0][0] == ""
+
+
+def test_halves_of_characters() -> None:
+    """A text that no message can hold is mended, wherever it stands."""
+    half = "\ud83d"
+    card = call("done", Entry("function.result", "2", {"tool_call_id": "c", "result": half}))
+    assert card["x"] == "?"
+    head = TurnScreen().update(answering("", error=half, model=half), [], {})["h"]
+    assert head["x"] == "?"
+    entry = Entry(half, "1", {half: [half]})
+    changes = TurnScreen().update(replace(answering(""), entries=(entry,)), [], {})
+    json.dumps(changes, ensure_ascii=False).encode()
 
 
 def test_entries_of_unknown_types() -> None:
