@@ -38,7 +38,10 @@ class WireCutter:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         yield
         server.close()
-        await asyncio.gather(*self._lines)
+        for line in list(self._lines):  # some are kept open for a next request
+            line.cancel()
+        await asyncio.gather(*self._lines, return_exceptions=True)
+        await asyncio.sleep(0)
 
     async def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -46,14 +49,14 @@ class WireCutter:
         self._lines.add(task)
         far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
         asking = asyncio.create_task(_copy(reader, far_writer))
-        with suppress(ConnectionError):
-            await self._answer(far_reader, writer)
-        asking.cancel()
-        for each in (writer, far_writer):
-            each.close()
+        try:
             with suppress(ConnectionError):
-                await each.wait_closed()
-        self._lines.discard(task)
+                await self._answer(far_reader, writer)
+        finally:
+            asking.cancel()
+            writer.close()
+            far_writer.close()
+            self._lines.discard(task)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         left = self._budget()
