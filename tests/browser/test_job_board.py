@@ -45,7 +45,8 @@ board = mnb.job_board(queue)
 
 def opened(lab: LabPage, name: str, *more: str) -> Locator:
     """Open a notebook with a queue and its board."""
-    lab.open("board", [START.replace("NAME", name), *more])
+    # A kernel of its own: the shared one's session is another one.
+    lab.open("board", [START.replace("NAME", name), *more], kernel=f"board-{name}")
     lab.run(0)
     board = lab.output(0).locator(".mnb-board")
     board.get_by_text("half way").wait_for()
