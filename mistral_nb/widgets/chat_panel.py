@@ -34,6 +34,10 @@ INTERVAL = 0.05
 """Seconds between frames."""
 STATIC_PAUSE = 1.0
 """Seconds after a turn's end until the transcript in the file follows."""
+STATIC_PACE = 50_000
+"""Characters of the transcript for which it waits another second: all of it is sent each time."""
+BEGUN = '<div class="mnb-transcript"></div>'
+"""The transcript until it is written."""
 AWAY = 150.0
 """Seconds of silence after which a page is taken for closed; hidden pages speak once a minute."""
 FILE_LIMIT = 20_000_000
@@ -67,6 +71,7 @@ class ChatPanel:
         self._following: asyncio.Task[None] | None = None
         self._acting: set[Any] = set()
         self._static_due: asyncio.TimerHandle | None = None
+        self._static_size = 0
         self._settled = False
 
     def __repr__(self) -> str:
@@ -80,18 +85,22 @@ class ChatPanel:
         if current_cell() in self._shown_in:
             return
         self._shown_in.add(current_cell())
-        self._publish("static", self._static(), update=False)
-        if not self._settled and front_end_may_show_widgets():
+        if self._settled or not front_end_may_show_widgets():
+            self._publish("static", self._portal.call(self._transcript), update=False)
+        else:
             if self._channel is None:
                 self._channel = Channel(self._on_message, "chat_panel")
+            # The panel hides the transcript: a long one need not be laid out before it.
+            self._publish("static", {"text/html": BEGUN, "text/plain": repr(self)}, update=False)
             self._publish("panel", self._live(), update=False)
+            self._portal.call_soon(self._write_later)
         self._portal.call_soon(self._follow)
 
     def settle(self) -> None:
         """Replace the panel by the transcript, for good; the conversation itself goes on."""
         self._settled = True
         if self._shown_in:
-            self._publish("static", self._static())
+            self._publish("static", self._portal.call(self._transcript))
             if self._channel is not None:
                 self._publish("panel", {"text/plain": ""})
         self._portal.call_soon(self._leave)
@@ -100,10 +109,6 @@ class ChatPanel:
         assert self._channel is not None
         text = f"A chat panel was here: mnb.chat_panel(name={self.chat.name!r}) opens it again."
         return {**self._channel.bundle(), "text/plain": text}
-
-    def _static(self) -> dict[str, str]:
-        self._screen.frame()
-        return bundle(self._screen)
 
     def _publish(self, part: str, data: dict[str, Any], *, update: bool = True) -> None:
         from IPython.display import display
@@ -149,17 +154,30 @@ class ChatPanel:
         self._news.clear()
 
     def _show_news(self) -> None:
-        frame = self._screen.frame()
-        if frame is None:
-            return
-        if self._channel is not None:
-            self._channel.send(frame)
+        frame = self._next_frame()
         ended = any(
             "h" in changes and changes["h"]["s"] not in {"queued", "running"}
             for changes in frame.get("t", {}).values()
         )
-        if ended or "o" in frame:
+        if ended or ("o" in frame and self.chat.running is None):
             self._write_later()
+
+    def _next_frame(self) -> dict[str, Any]:
+        """Send what is new, and return it; empty if nothing is."""
+        frame = self._screen.frame() or {}
+        if frame and self._channel is not None:
+            self._channel.send(frame)
+        return frame
+
+    async def _transcript(self) -> dict[str, str]:
+        """Return the transcript as it is now."""
+        return self._static()
+
+    def _static(self) -> dict[str, str]:
+        self._next_frame()
+        data = bundle(self._screen)
+        self._static_size = len(data["text/html"])
+        return data
 
     def _write_later(self) -> None:
         """Have the transcript in the file follow soon."""
@@ -170,7 +188,8 @@ class ChatPanel:
                 if not self._settled:
                     self._publish("static", self._static())
 
-            self._static_due = asyncio.get_running_loop().call_later(STATIC_PAUSE, write)
+            pause = STATIC_PAUSE + self._static_size / STATIC_PACE
+            self._static_due = asyncio.get_running_loop().call_later(pause, write)
 
     def _leave(self) -> None:
         self._news.set()
