@@ -71,7 +71,6 @@ class View {
     this.turns = new Map();
     this.files = [];
     this.build(el);
-    this.hideTranscript(el);
   }
 
   build(el) {
@@ -127,18 +126,6 @@ class View {
     });
   }
 
-  // The transcript stands in the output above, for who opens the file without a kernel.
-  hideTranscript(el) {
-    const before = el.closest(".jp-OutputArea-child")?.previousElementSibling;
-    if (!before?.querySelector(".mnb-transcript")) return;
-    before.hidden = true;
-    before.style.display = "none";
-    this.signal.addEventListener("abort", () => {
-      before.hidden = false;
-      before.style.display = "";
-    });
-  }
-
   key(event) {
     if (event.key === "Escape" && !this.stop.hidden && !event.defaultPrevented) {
       this.desk.act("stop");
@@ -150,7 +137,9 @@ class View {
     this.submit();
   }
 
+  // Where the style sheet cannot fit the box to its text.
   fit() {
+    if (CSS.supports("field-sizing", "content")) return;
     this.box.style.height = "auto";
     this.box.style.height = `${Math.min(this.box.scrollHeight + 2, 240)}px`;
   }
