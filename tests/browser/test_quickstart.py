@@ -62,10 +62,13 @@ def test_the_quickstart(lab: LabPage) -> None:
 
 @pytest.mark.parametrize("lesson", LESSONS[1:], ids=lambda path: path.stem)
 def test_other_lessons_run(lab: LabPage, lesson: Path) -> None:
-    """Every cell of the lesson runs without an error, and no widget is left in the file."""
+    """Every cell runs without an error; a panel that stays has its static form beside it."""
     for cell in range(open_lesson(lab, lesson)):
         lab.run(cell)
     notebook = lab.save()
     kinds = [output["output_type"] for cell in notebook.cells for output in cell.outputs]
     assert "error" not in kinds
-    assert WIDGET_MIME not in json.dumps(notebook)
+    for cell in notebook.cells:
+        kept = [set(output.get("data", {})) for output in cell.outputs]
+        if any(WIDGET_MIME in each for each in kept):
+            assert {"text/html", "text/plain"} in kept
