@@ -18,8 +18,9 @@ lab: .venv/.full  ## open the lessons in JupyterLab
 	@$(BIN)/mistral-nb lab
 
 test: lint system  ## run every check and test, in a real browser as well
-	$(SAFE) $(BIN)/python -m pytest
-	$(SAFE) $(BIN)/python -m pytest --nbmake notebooks
+	$(SAFE) $(BIN)/python -m pytest tests/browser tests/faults
+	$(SAFE) $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser --ignore tests/faults
+	$(SAFE) $(BIN)/python -m pytest -n 2 --nbmake notebooks
 
 lint: .venv/.full  ## check style, types and the floors
 	$(BIN)/ruff check .

@@ -159,6 +159,8 @@ class BullEngine:
                 gone = await queue.client.hgetall(self.key("mnb:cancelled"))
                 found += [_snapshot(n, orjson.loads(raw), "cancelled") for n, raw in gone.items()]
         found = [each for each in found if each.status in statuses]
+        if not newest:  # those of one millisecond come with the latest first
+            found.reverse()
         found.sort(key=lambda each: each.added_at or 0.0, reverse=newest)
         return found[:limit]
 
