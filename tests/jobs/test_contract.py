@@ -420,7 +420,8 @@ def test_a_callback_is_a_job_of_its_own(queue: Queue) -> None:
 
 def test_listing(queue: Queue) -> None:
     """Jobs are listed by status, newest or oldest first, so many and no more."""
-    jobs = [queue.add("nobody", n).result() for n in range(5)]
+    # At once, so that some are of the same millisecond.
+    jobs = queue.add_many([{"name": "nobody", "data": n} for n in range(5)]).result()
     newest = queue.jobs("queued", limit=2).result()
     assert [each.data for each in newest] == [4, 3]
     oldest = queue.jobs(limit=3, newest=False).result()
