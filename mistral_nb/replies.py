@@ -178,6 +178,7 @@ class ReplyBuilder:
         self._text: list[str] = []
         self._thinking: list[str] = []
         self._references: list[str] = []
+        self._cited: list[tuple[int, str]] = []  # pieces of text before, ids
         self._calls: list[_GrowingCall] = []
 
     @property
@@ -194,10 +195,14 @@ class ReplyBuilder:
         """Yield all that has come so far, joined: what a late listener must be told."""
         if self._thinking:
             yield Piece("thinking", self.thinking)
-        if self._text:
-            yield Piece("text", self.text)
-        if self._references:
-            yield Piece("reference", ",".join(self._references))
+        told = 0
+        for before, ids in self._cited:
+            if before > told:
+                yield Piece("text", "".join(self._text[told:before]))
+            told = before
+            yield Piece("reference", ids)
+        if len(self._text) > told:
+            yield Piece("text", "".join(self._text[told:]))
         for part, call in enumerate(self._calls):
             yield Piece("tool", "".join(call.arguments), part, call.name, call.id)
 
@@ -264,6 +269,7 @@ class ReplyBuilder:
             elif kind == "reference":
                 ids = [str(each) for each in part["reference_ids"]]
                 self._references.extend(ids)
+                self._cited.append((len(self._text), ",".join(ids)))
                 yield Piece("reference", ",".join(ids))
             # Other kinds (image_url, file, audio, ones to come) carry no text to show.
 

@@ -434,3 +434,21 @@ def test_reprs_read_well() -> None:
     assert len(repr(long)) < 120
     assert "tokens=3" in repr(long)
     assert str(long) == long.text
+
+
+def test_a_late_listener_is_told_where_sources_were_cited():
+    """What has come is told in joined pieces, with each citation where it stood in the text."""
+    from mistral_nb.replies import ReplyBuilder
+
+    builder = ReplyBuilder("m")
+    for content in ("Snow", " is white", [{"type": "reference", "reference_ids": ["a"]}], " and",
+                    " cold", [{"type": "reference", "reference_ids": ["b", "a"]}], "."):  # fmt: skip
+        builder.add({"choices": [{"index": 0, "delta": {"content": content}}]})
+    told = [(piece.kind, piece.content) for piece in builder.pieces()]
+    assert told == [
+        ("text", "Snow is white"),
+        ("reference", "a"),
+        ("text", " and cold"),
+        ("reference", "b,a"),
+        ("text", "."),
+    ]
