@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import orjson
 
 from mistral_nb.errors import InputError
+from mistral_nb.portal import in_kernel
 from mistral_nb.records import (
     JobActive,
     JobCancelled,
@@ -374,7 +375,11 @@ def callback_for(spec: Spec, outcome: Outcome, status_base: str) -> Spec | None:
             "statusUrl": status_url(status_base, spec.id),
         },
     }
-    return Spec(f"callback-{spec.id}", CALLBACK, orjson.dumps(data), attempts=6, timeout=30.0)
+    # One attempt more than the webhooks' short or long schedule has waits.
+    attempts = 6 if in_kernel() else 9
+    return Spec(
+        f"callback-{spec.id}", CALLBACK, orjson.dumps(data), attempts=attempts, timeout=30.0
+    )
 
 
 def timestamp() -> str:

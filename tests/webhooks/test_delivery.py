@@ -170,6 +170,8 @@ def test_a_job_tells_its_callback_how_it_ended(working, notifier, receiver):
     working.add("double", 21, callback_url=receiver.url)
     (event,) = receiver.wait()
     assert (event.event, event.data["result"]) == ("job.completed", 42)
+    (news,) = [job for job in working.jobs().result() if job.name == "webhook"]
+    assert news.attempts == len(delivery.LONG) + 1  # outside a notebook, for more than a day
     working.add("double", None, attempts=1, callback_url=receiver.url)
     events = receiver.wait(2)
     assert events[1].event == "job.failed"
