@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,16 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `make faults` ask for its own sizes."""
+    """Let `make faults` ask for its own sizes, and `make matrix` for other versions."""
     parser.addoption(
         "--full-faults",
         action="store_true",
         help="tests/faults with 10 kills of 5,000 rows, and minutes of patience",
+    )
+    parser.addoption(
+        "--lab-python",
+        default=sys.executable,
+        help="interpreter whose JupyterLab and kernel the browser tests run (make matrix)",
     )
 
 

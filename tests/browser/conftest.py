@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -46,12 +47,16 @@ def scripted() -> Iterator[ScriptedServer]:
 
 @pytest.fixture(scope="package")
 def lab_server(
-    tmp_path_factory: pytest.TempPathFactory, scripted: ScriptedServer
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    scripted: ScriptedServer,
 ) -> Iterator[LabServer]:
     """A JupyterLab server, started once."""
-    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
+    python = request.config.getoption("--lab-python")
+    if python == sys.executable:
+        pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
     env = {"SCRIPTED_URL": scripted.url}
-    server = LabServer(tmp_path_factory.mktemp("lab"), env)
+    server = LabServer(tmp_path_factory.mktemp("lab"), env, python)
     yield server
     server.stop()
 

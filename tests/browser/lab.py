@@ -61,9 +61,10 @@ class LabServer:
     Args:
         folder: Empty folder for all of that.
         env: Environment variables for the kernels.
+        python: Interpreter whose JupyterLab and kernel are run; this one by default.
     """
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
+    def __init__(self, folder: Path, env: dict[str, str], python: str = sys.executable) -> None:
         self.root = folder / "notebooks"
         self.log = folder / "lab.log"
         self.token = secrets.token_hex(16)
@@ -86,7 +87,7 @@ class LabServer:
             place.mkdir(parents=True, exist_ok=True)
         clean = {name: value for name, value in os.environ.items() if "MISTRAL" not in name}
         command = [
-            sys.executable,
+            python,
             *("-m", "jupyterlab", "--no-browser", "--allow-root"),
             "--ServerApp.ip=127.0.0.1",
             f"--ServerApp.port={self.port}",

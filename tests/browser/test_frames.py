@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.lab import ASK, pieces
 
 if TYPE_CHECKING:
@@ -85,6 +87,7 @@ def test_a_second_view_shows_the_same(lab: LabPage, scripted: ScriptedServer) ->
         assert set(lab.outputs(number)[0]["data"]) == {"text/html", "text/plain"}
 
 
+@pytest.mark.smoke
 def test_a_reload_in_mid_stream(fresh_lab: LabPage, scripted: ScriptedServer) -> None:
     """A page loaded again while the reply arrives shows all of it, and can stop it."""
     lab = fresh_lab

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.contrast import low_contrast
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ def row(board: Locator, job: str) -> Locator:
     return board.locator(f"tr:has(td[title={job}])")
 
 
+@pytest.mark.smoke
 def test_a_queue_is_followed_and_steered(lab: LabPage) -> None:
     """Counts, errors and progress show; Retry, Cancel and Replay do what they say; it settles."""
     board = opened(lab, "steered", "mended = True")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.lab import ASK, WIDGET_MIME
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 LOAD = f"{ASK}\n%load_ext mistral_nb"
 
 
+@pytest.mark.smoke
 def test_a_magic_cell_streams_and_settles(lab: LabPage, scripted: ScriptedServer) -> None:
     """The reply shows below the cell, is kept under its name, and is shown once."""
     scripted.add("magic", ["**Bold** ", "words."])

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.lab import ASK, WIDGET_MIME, pieces
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ STATE = """() => {
 """Is the open notebook trusted, has it a kernel?"""
 
 
+@pytest.mark.smoke
 def test_settles_into_html_and_source(lab: LabPage, scripted: ScriptedServer) -> None:
     """The saved output is HTML and the Markdown source, and no widget is left anywhere."""
     scripted.add("settle", pieces(SOURCE, 7))
