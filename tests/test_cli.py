@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import pytest
 
+from mistral_nb import __version__
 from mistral_nb.cli import main
 from mistral_nb.simulator import Faults
 from tests.conftest import SHARED
@@ -75,6 +76,19 @@ def wait_until(check: Callable[[], object]) -> None:
 
 
 @pytest.mark.usefixtures("server")
+def test_version(capsys: pytest.CaptureFixture[str]):
+    """`--version` says the version and is no error."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"mistral-nb {__version__}\n")
+
+
+def test_no_words_at_all(capsys: pytest.CaptureFixture[str]):
+    """Without a command it shows what there is, and did nothing."""
+    assert main([]) == 2
+    assert "label every row of a file" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
 def test_label(table: Path, tmp_path: Path, suffix: str, capsys: pytest.CaptureFixture[str]):
     """Every row gets a label, in input order, other columns untouched, and the status is 0."""

@@ -7,9 +7,10 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from mistral_nb import __version__
 from mistral_nb.cli import labelling, servers, tour
 from mistral_nb.cli.status import INCOMPLETE, INTERRUPTED, UNUSABLE
-from mistral_nb.errors import InputError, MistralNbError, SettingsError
+from mistral_nb.errors import InputError, MissingPackage, MistralNbError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interrupted.
     """
     parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return UNUSABLE
     options, rest = parser.parse_known_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     if rest and command is not tour.lab:
@@ -35,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.rest = rest
     try:
         return command(options)
-    except (InputError, SettingsError) as error:
+    except (InputError, MissingPackage, SettingsError) as error:
         return _complain(error, UNUSABLE)
     except MistralNbError as error:
         return _complain(error, INCOMPLETE)
@@ -51,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="mistral-nb",
         description="Label files with Mistral, and try the toolkit without a key.",
         epilog="The key is read from MISTRAL_API_KEY; without one, the simulator answers.",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}", help="say which it is"
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
