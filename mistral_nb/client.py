@@ -109,7 +109,8 @@ class Connection:
         from mistral_nb.simulator import shared_simulator
 
         simulator = shared_simulator(self.settings.home / "simulator")
-        _announce("No MISTRAL_API_KEY: using the built-in simulator; replies are simulated.")
+        using = "Using" if self.settings.simulator else "No MISTRAL_API_KEY: using"
+        _announce(f"{using} the built-in simulator; replies are simulated.")
         return simulator
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import tempfile
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
@@ -315,6 +317,7 @@ def connect(
     *,
     home: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
+    simulator: bool = False,
 ) -> Session:
     """Make a session, and make it the one that module-level calls use.
 
@@ -327,6 +330,9 @@ def connect(
         home: Folder for the ledger and other local files; else ``MISTRAL_NB_HOME``, else
             the platform's user data folder.
         timeout: Longest silence of the server in seconds; default 120.
+        simulator: Practise: the built-in simulator answers even where a key is set, nothing
+            is paid, and files go to a folder that is deleted at the end, unless ``home``
+            names one.
 
     Returns:
         The session.
@@ -334,9 +340,18 @@ def connect(
     Raises:
         SettingsError: A setting is malformed; the message names it.
     """
-    session = Session(resolve(api_key, server_url, model, home, timeout))
+    if simulator and home is None:
+        home = _passing_home()
+    session = Session(resolve(api_key, server_url, model, home, timeout, simulator=simulator))
     _default.set(session)
     return session
+
+
+def _passing_home() -> str:
+    """Make a home folder that goes when Python ends."""
+    home = tempfile.TemporaryDirectory(prefix="mistral-nb-", ignore_cleanup_errors=True)
+    atexit.register(home.cleanup)
+    return home.name
 
 
 class _Default:

@@ -30,6 +30,7 @@ class Settings:
             simulator when there is no key either.
         model: Model used when a call names none.
         home: Folder for the ledger, histories and simulator files.
+        simulator: True means the built-in simulator in any case.
         timeout: Longest silence of a server, in seconds, before a request has stalled.
         connect_timeout: Longest wait for a connection, in seconds.
         connections: Most connections kept open at once.
@@ -39,14 +40,15 @@ class Settings:
     server_url: str | None
     model: str
     home: Path
+    simulator: bool = False
     timeout: float = 120.0
     connect_timeout: float = 10.0
     connections: int = 100
 
     @property
     def simulated(self) -> bool:
-        """True when no key and no server are set, so the simulator answers."""
-        return self.api_key is None and self.server_url is None
+        """True when the simulator answers: asked for, or because there is no key or server."""
+        return self.simulator or (self.api_key is None and self.server_url is None)
 
     @property
     def base_url(self) -> str:
@@ -60,6 +62,8 @@ def resolve(
     model: str | None = None,
     home: str | os.PathLike[str] | None = None,
     timeout: float | None = None,
+    *,
+    simulator: bool = False,
 ) -> Settings:
     """Work out the settings: argument first, then environment, then default.
 
@@ -71,6 +75,8 @@ def resolve(
         home: Folder for local files; else ``MISTRAL_NB_HOME``, else the platform's user
             data folder.
         timeout: Longest silence of a server in seconds; default 120.
+        simulator: The built-in simulator answers, whatever keys, servers and models the
+            environment names; they are not looked at.
 
     Returns:
         Frozen settings.
@@ -78,16 +84,24 @@ def resolve(
     Raises:
         SettingsError: A value is malformed; the message names the setting.
     """
-    env = os.environ
+    if simulator and (api_key or server_url):
+        raise SettingsError(
+            "simulator=True asks the built-in simulator, which takes no api_key and no "
+            "server_url. Leave out the one or the other."
+        )
     seconds = 120.0 if timeout is None else float(timeout)
     if not seconds > 0:
         raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
-    folder = Path(home or env.get("MISTRAL_NB_HOME") or platformdirs.user_data_dir("mistral_nb"))
+    folder = home or os.environ.get("MISTRAL_NB_HOME") or platformdirs.user_data_dir("mistral_nb")
+    env = {} if simulator else os.environ
+    if not simulator:
+        api_key = api_key or env.get("MISTRAL_API_KEY") or _notebook_secret()
     return Settings(
-        api_key=_clean_key(api_key or env.get("MISTRAL_API_KEY") or _notebook_secret()),
+        api_key=_clean_key(api_key),
         server_url=_clean_url(server_url or env.get("MISTRAL_SERVER_URL")),
         model=model or env.get("MISTRAL_MODEL") or DEFAULT_MODEL,
-        home=folder.expanduser(),
+        home=Path(folder).expanduser(),
+        simulator=simulator,
         timeout=seconds,
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from mistral_nb.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from mistral_nb.session import Session
     from mistral_nb.simulator import Simulator
@@ -84,3 +86,30 @@ def test_a_script_that_ends_early_ends(simulator: Simulator) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_practice_leaves_nothing_behind(home: Path, tmp_path: Path) -> None:
+    """connect(simulator=True) reaches no server of the environment; its folders go with Python."""
+    code = (
+        "import mistral_nb as mnb, pandas as pd\n"
+        "for _ in range(2):\n"
+        "    session = mnb.connect(simulator=True)\n"
+        "    run = mnb.label(pd.DataFrame({'t': ['a']}), '{t}', labels=['x', 'y'], show=False)\n"
+        "    print(mnb.stream('Reply with exactly: safe', show=False).result().text)\n"
+        "mnb.stream('Explain tides in great detail', show=False)\n"
+    )
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    live = {"MISTRAL_API_KEY": "s3cret", "MISTRAL_SERVER_URL": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **live, "TMPDIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    said = "Using the built-in simulator; replies are simulated.\n"
+    assert (done.stdout, done.stderr) == ("safe\n" * 2, said * 2)
+    assert list(folder.iterdir()) == []
+    assert not home.exists()

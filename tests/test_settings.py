@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_nb.errors import SettingsError
-from mistral_nb.settings import resolve
+from mistral_nb.settings import DEFAULT_MODEL, resolve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,6 +34,20 @@ def test_no_key_and_no_server_mean_the_simulator() -> None:
     assert resolve().simulated
     assert not resolve(api_key=KEY).simulated
     assert not resolve(server_url="http://localhost:8000").simulated
+
+
+def test_asked_for_the_simulator_answers_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With simulator=True no key, address or model is taken from the environment; none may be given."""
+    for name in ("MISTRAL_API_KEY", "MISTRAL_SERVER_URL", "MISTRAL_MODEL"):
+        monkeypatch.setenv(name, "https://elsewhere")
+    settings = resolve(simulator=True)
+    assert settings.simulated
+    assert (settings.api_key, settings.server_url, settings.model) == (None, None, DEFAULT_MODEL)
+    for given in ({"api_key": KEY}, {"server_url": "http://localhost:8000"}):
+        with pytest.raises(SettingsError, match="simulator=True"):
+            resolve(**given, simulator=True)
 
 
 def test_the_key_is_in_no_repr() -> None:
