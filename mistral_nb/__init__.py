@@ -204,4 +204,16 @@ def _register_accessors() -> None:
     watch()
 
 
+def _present_errors() -> None:
+    from mistral_nb.errors import MistralNbError
+
+    def present(error: MistralNbError) -> list[str]:
+        from mistral_nb.widgets.error_panel import present
+
+        return present(error)
+
+    MistralNbError.presenter = present
+
+
 _register_accessors()
+_present_errors()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mistral_nb import portal as portals
 from mistral_nb.agents.tools import Tool
-from mistral_nb.errors import InputError, MistralNbError
+from mistral_nb.errors import InputError, MissingPackage, MistralNbError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -48,7 +48,8 @@ def mcp_server(
         The server: pass it in ``tools=[server]``; close it, or use it as a context.
 
     Raises:
-        InputError: The extra is not installed, or the target is neither.
+        InputError: The target is neither.
+        MissingPackage: The extra ``agents`` is not installed.
         MistralNbError: It does not start, or does not answer.
     """
     client = _client(target, headers, env)
@@ -172,9 +173,7 @@ def _client(
         from mcp import StdioServerParameters
         from mistralai.extra.mcp.stdio import MCPClientSTDIO
     except ImportError as error:
-        raise InputError(
-            'MCP servers need the extra "agents": pip install "mistral-nb[agents]".'
-        ) from error
+        raise MissingPackage("An MCP server", "mcp", "agents") from error
     command = shlex.split(target) if isinstance(target, str) else list(target)
     started = StdioServerParameters(
         command=command[0], args=command[1:], env=None if env is None else dict(env)

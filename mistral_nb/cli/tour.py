@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_nb.cli.status import DONE
-from mistral_nb.errors import InputError
+from mistral_nb.errors import MissingPackage
 
 if TYPE_CHECKING:
     import argparse
@@ -39,9 +39,7 @@ def add_lab(add: Add) -> None:
 def lab(options: argparse.Namespace) -> int:
     """Start JupyterLab on the lessons; see ``mistral-nb lab``."""
     if importlib.util.find_spec("jupyterlab") is None:
-        raise InputError(
-            "JupyterLab is not installed. Install it with: pip install mistral-nb[lab]"
-        )
+        raise MissingPackage("`mistral-nb lab`", "jupyterlab", "lab")
     lessons = PACKAGE.parent / "notebooks"
     command = [sys.executable, "-m", "jupyterlab", *options.rest]
     if lessons.is_dir():

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from mistral_nb.errors import SettingsError, StoreError
+from mistral_nb.errors import MissingPackage, SettingsError, StoreError
 from mistral_nb.jobs.engine import MOST_STALLS
 from mistral_nb.jobs.model import STATUSES, Note, Snapshot, Spec
 
@@ -72,21 +72,25 @@ class BullEngine:
         status_base: Returns the address that status URLs begin with.
 
     Raises:
-        SettingsError: The extra ``redis`` is not installed, or the address is malformed.
+        MissingPackage: The extra ``redis`` is not installed.
+        SettingsError: The address is malformed.
     """
 
     def __init__(self, url: str, name: str, lease: float, status_base: Callable[[], str]) -> None:
         try:
             import bullmq  # noqa: F401
-
+        except ImportError as error:
+            raise MissingPackage("A queue in Redis", "bullmq", "redis") from error
+        try:
             parts = urlsplit(url)
             self.where = f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}{parts.path}"
-        except ImportError as error:
+        except ValueError:
+            # Neither the address nor Python's words for what is wrong: both may hold a password.
             raise SettingsError(
-                "A queue in Redis needs more packages: pip install mistral-nb[redis]"
-            ) from error
-        except ValueError as error:
-            raise SettingsError(f"No Redis address: {error}.") from error
+                "The queue's address cannot be read. It must look like redis://host:6379/0 or "
+                "redis://:PASSWORD@host:6379/0; signs such as @ and / in the password are written "
+                "%40 and %2F."
+            ) from None
         self.client = partial(_client, url)
         self.name = name
         self.lease = lease

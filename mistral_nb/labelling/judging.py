@@ -90,7 +90,7 @@ class Judged:
 
         Raises:
             InputError: Several columns leave a choice.
-            ImportError: Matplotlib is not installed; the message says how to install it.
+            MissingPackage: Matplotlib is not installed; the message says how to install it.
         """
         from mistral_nb.labelling.plots import plot_run
 

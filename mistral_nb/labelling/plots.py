@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mistral_nb.errors import InputError
+from mistral_nb.errors import InputError, MissingPackage
 from mistral_nb.labelling.pairing import column_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def plot_confusion(confusion: pd.DataFrame, *, title: str = "", ax: Axes | None 
         The axes.
 
     Raises:
-        ImportError: Matplotlib is not installed.
+        MissingPackage: Matplotlib is not installed.
     """
     pyplot = _pyplot()
     counts = confusion.to_numpy()
@@ -137,7 +137,7 @@ def plot_run(
 
     Raises:
         InputError: A column is missing, or there is nothing to draw.
-        ImportError: Matplotlib is not installed.
+        MissingPackage: Matplotlib is not installed.
     """
     pyplot = _pyplot()
     labels = column_of(table, label, "label")
@@ -253,7 +253,5 @@ def _pyplot() -> Any:
     try:
         from matplotlib import pyplot as plt
     except ImportError as error:
-        raise ImportError(
-            'Drawing needs matplotlib. Install it: pip install "mistral-nb[lab]"'
-        ) from error
+        raise MissingPackage("Drawing", "matplotlib", "quality") from error
     return plt

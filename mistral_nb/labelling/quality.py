@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_hashable
 
-from mistral_nb.errors import InputError
+from mistral_nb.errors import InputError, MissingPackage
 from mistral_nb.labelling import quality_html
 from mistral_nb.labelling.pairing import aligned, column_of, numbered, refuse_other_types
 
@@ -157,7 +157,7 @@ def evaluate(table: pd.DataFrame, gold: Any, predicted: Hashable = "label") -> E
         InputError: A column is missing or there is more than one of its name, the indexes do
             not match, no row has a gold label, or the two columns hold labels of different
             types (``1`` and ``"1"``).
-        ImportError: scikit-learn is not installed.
+        MissingPackage: scikit-learn is not installed.
     """
     metrics = _scikit_learn()
     answers = column_of(table, predicted, "predicted")
@@ -227,7 +227,7 @@ def compare(
 
     Raises:
         InputError: As for :func:`evaluate`; also if there are no rows.
-        ImportError: scikit-learn is not installed.
+        MissingPackage: scikit-learn is not installed.
     """
     _scikit_learn()
     first = column_of(a, column, "column")
@@ -351,8 +351,7 @@ def _scikit_learn() -> Any:
     try:
         from sklearn import metrics
     except ImportError as error:
-        raise ImportError(
-            "Measuring the quality of labels needs scikit-learn. "
-            'Install it: pip install "mistral-nb[quality]"'
+        raise MissingPackage(
+            "Measuring the quality of labels", "scikit-learn", "quality"
         ) from error
     return metrics
