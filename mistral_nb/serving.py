@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 import threading
@@ -11,10 +12,25 @@ from typing import Any
 
 import uvicorn
 
-__all__ = ["ServedApp"]
+__all__ = ["LOCAL_NAMES", "ServedApp", "is_loopback"]
+
+LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
+"""How this machine may be called in a Host header."""
 
 STOP_SECONDS = 5.0
 TICK_SECONDS = 0.1
+
+
+def is_loopback(host: str) -> bool:
+    """Return True for a name or address that leads to this machine only.
+
+    Args:
+        host: e.g. ``"127.0.0.1"``, ``"::1"`` or ``"localhost"``.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 class _Server(uvicorn.Server):

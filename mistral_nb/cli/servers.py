@@ -32,8 +32,36 @@ def add_commands(add: Add) -> None:
     sub.add_argument("--home", type=Path, help="folder that keeps its files and jobs")
     sub.add_argument("--faults", type=_faults, metavar="JSON", help='e.g. {"error_rate": 0.1}')
     sub.add_argument("--script", type=Path, metavar="FILE", help="replies to give, .yaml or .json")
+    _add_recording_options(sub)
     _add_worker_options(add("worker", _worker, "carry out the jobs of a queue until it is stopped"))
     _add_relay_options(add("relay", _relay, "pass replies and jobs on as server-sent events"))
+
+
+def _add_recording_options(sub: argparse.ArgumentParser) -> None:
+    one = sub.add_mutually_exclusive_group()
+    one.add_argument(
+        "--record",
+        metavar="FILE",
+        help="pass requests on to a real server and record the answers without keys; a folder "
+        "gets a file of its own",
+    )
+    one.add_argument("--replay", type=Path, metavar="FILE", help="answer from such a recording")
+    sub.add_argument(
+        "--upstream",
+        metavar="URL",
+        help="with --record: the real server, asked with MISTRAL_API_KEY or the key of each "
+        "request; default https://api.mistral.ai",
+    )
+    sub.add_argument(
+        "--pace",
+        choices=["real", "fast"],
+        help="with --replay: stream as slowly as the server did (default), or at once",
+    )
+    sub.add_argument(
+        "--otherwise",
+        choices=["refuse", "rules"],
+        help="with --replay: refuse what was not recorded (default), or make up a reply",
+    )
 
 
 def _add_worker_options(sub: argparse.ArgumentParser) -> None:
@@ -116,6 +144,9 @@ def _naming_the_port(options: argparse.Namespace) -> Iterator[None]:
 def _simulator(options: argparse.Namespace) -> int:
     from mistral_nb.simulator import serve
 
+    _check_recording_options(options)
+    if options.record:
+        return _record(options)
     with _naming_the_port(options):
         serve(
             port=options.port,
@@ -123,7 +154,45 @@ def _simulator(options: argparse.Namespace) -> int:
             home=options.home,
             faults=options.faults,
             script=options.script,
+            replay=options.replay,
+            pace=options.pace or "real",
+            otherwise=options.otherwise or "refuse",
         )
+    return DONE
+
+
+def _check_recording_options(options: argparse.Namespace) -> None:
+    """Refuse an option that would be passed over."""
+    from mistral_nb.serving import is_loopback
+
+    idle = [("--upstream", options.upstream)] if not options.record else []
+    if not options.replay:
+        idle += [("--pace", options.pace), ("--otherwise", options.otherwise)]
+    for name, value in idle:
+        if value:
+            needed = "--record" if name == "--upstream" else "--replay"
+            raise InputError(f"{name} says how to {needed.strip('-')}: it needs {needed} FILE.")
+    if options.record:
+        for name in ("home", "faults", "script"):
+            if getattr(options, name):
+                raise InputError(
+                    f"--{name} is for simulated replies; --record passes on real ones."
+                )
+        if not is_loopback(options.host):
+            raise InputError(
+                f"--record listens on this machine only, not on {options.host}: who can reach it "
+                "uses your key."
+            )
+
+
+def _record(options: argparse.Namespace) -> int:
+    from mistral_nb.simulator.recording import record
+    from mistral_nb.simulator.server import hold
+
+    with _naming_the_port(options):
+        recorder = record(options.record, upstream=options.upstream, port=options.port)
+    hold(recorder, f"Recorder at {recorder.url}, writing {recorder.path} (Ctrl+C stops it)")
+    print(f"{recorder.count} exchanges recorded.")
     return DONE
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from mistral_nb.errors import InputError
 from mistral_nb.relay.app import create_app
 from mistral_nb.relay.desk import Desk
-from mistral_nb.serving import ServedApp
+from mistral_nb.serving import LOCAL_NAMES, ServedApp
 from mistral_nb.webhooks import WebhookNotifier
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Relay"]
 
-LOCAL = ("localhost", "127.0.0.1", "[::1]")
 SHORTEST_TOKEN = 16
 
 
@@ -86,7 +85,7 @@ class Relay:
         app = create_app(
             self._desk,
             token=self.token or None,
-            hosts=LOCAL if local else ("*",),
+            hosts=LOCAL_NAMES if local else ("*",),
             cors=cors,
             max_body=max_body,
         )

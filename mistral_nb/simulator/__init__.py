@@ -11,18 +11,34 @@ from typing import TYPE_CHECKING, Any
 from mistral_nb.simulator.faults import Faults
 
 if TYPE_CHECKING:
+    from mistral_nb.simulator.recording import Recorder, record
     from mistral_nb.simulator.server import (
         Simulator,
+        replay,
         script,
         serve,
         shared_simulator,
         start_simulator,
     )
 
-__all__ = ["Faults", "Simulator", "script", "serve", "shared_simulator", "start_simulator"]
+__all__ = [
+    "Faults",
+    "Recorder",
+    "Simulator",
+    "record",
+    "replay",
+    "script",
+    "serve",
+    "shared_simulator",
+    "start_simulator",
+]
 
 
 def __getattr__(name: str) -> Any:
+    if name in {"Recorder", "record"}:
+        from mistral_nb.simulator import recording
+
+        return getattr(recording, name)
     if name in __all__:
         from mistral_nb.simulator import server
 

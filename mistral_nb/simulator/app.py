@@ -20,6 +20,7 @@ from mistral_nb.simulator.endpoints import PLAIN, answer_body
 from mistral_nb.simulator.faults import Faults
 from mistral_nb.simulator.fim import complete_fim
 from mistral_nb.simulator.gate import Gate
+from mistral_nb.simulator.replaying import Replaying
 from mistral_nb.simulator.replies import JsonReply
 from mistral_nb.simulator.scripted import Script
 from mistral_nb.simulator.streams import EventStream
@@ -86,6 +87,7 @@ def create_app(core: Core) -> Starlette:
     app.state.store = core.state
     app.state.worker = core.worker
     app.state.secret = secrets.token_bytes(16)
+    app.add_middleware(Replaying, core=core)  # within the gate: faults strike here as well
     app.add_middleware(Gate, core=core)
     return app
 

@@ -12,7 +12,7 @@ import threading
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from mistral_nb.errors import InputError
 from mistral_nb.serving import ServedApp
@@ -20,6 +20,7 @@ from mistral_nb.simulator.app import create_app
 from mistral_nb.simulator.batch import BatchWorker
 from mistral_nb.simulator.faults import Dice, Faults
 from mistral_nb.simulator.limits import RateLimiter
+from mistral_nb.simulator.replaying import Player
 from mistral_nb.simulator.scripted import Script, read_script
 from mistral_nb.simulator.state import State
 from mistral_nb.simulator.stats import Stats
@@ -28,7 +29,19 @@ from mistral_nb.simulator.tokens import PromptCache
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-__all__ = ["Core", "Simulator", "script", "serve", "shared_simulator", "start_simulator"]
+    from mistral_nb.simulator.recording import Recorder
+    from mistral_nb.simulator.replaying import Otherwise, Pace
+
+__all__ = [
+    "Core",
+    "Simulator",
+    "hold",
+    "replay",
+    "script",
+    "serve",
+    "shared_simulator",
+    "start_simulator",
+]
 
 
 @dataclass
@@ -48,6 +61,7 @@ class Core:
     dice: Dice = field(default_factory=Dice)
     prompts: PromptCache = field(default_factory=PromptCache)
     script: Script = field(default_factory=Script)
+    player: Player | None = None
 
     def __post_init__(self) -> None:
         self._numbers = count(1)
@@ -94,6 +108,12 @@ class Simulator:
     def __repr__(self) -> str:
         return f"Simulator({self.url})"
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+
     @property
     def faults(self) -> Faults:
         """What it does wrong; may be set at any time."""
@@ -118,6 +138,31 @@ class Simulator:
         if isinstance(replies, str | os.PathLike):
             replies = read_script(replies)
         self._core.script = Script(replies)
+
+    def replay(
+        self,
+        recording: str | os.PathLike[str],
+        *,
+        pace: Pace = "real",
+        otherwise: Otherwise = "refuse",
+    ) -> None:
+        """Answer as a recording says: the n-th time a request comes, with its n-th answer.
+
+        Two requests are the same if method, path, query and body are; the order of a JSON
+        object's fields, keys and the boundaries of uploads do not count. After the last answer
+        to a request it is given again. Any key is right, and none.
+
+        Args:
+            recording: File or folder that :func:`mistral_nb.simulator.record` wrote; a
+                ``.json`` file with the ``request`` and ``response`` of one chat will do too.
+            pace: ``"real"`` streams as slowly as the server did, ``"fast"`` at once.
+            otherwise: ``"refuse"`` what was not recorded, with a sentence that says what comes
+                nearest and how it differs; or let the ``"rules"`` answer it.
+
+        Raises:
+            InputError: There is no such recording, or an option is unknown.
+        """
+        self._core.player = Player(recording, pace, otherwise)
 
     @property
     def chunk_delay(self) -> float:
@@ -266,19 +311,80 @@ def script(replies: Sequence[Any] | str | os.PathLike[str]) -> None:
         simulator.script(replies)
 
 
-def serve(**options: Any) -> None:
+def replay(
+    recording: str | os.PathLike[str],
+    *,
+    pace: Pace = "real",
+    otherwise: Otherwise = "refuse",
+    port: int = 0,
+) -> Simulator:
+    """Start a simulator that answers as a recording says: see :meth:`Simulator.replay`.
+
+        with mnb.simulator.replay("lesson.jsonl") as simulator:
+            session = mnb.connect(server_url=simulator.url)
+
+    Args:
+        recording: File or folder that :func:`mistral_nb.simulator.record` wrote.
+        pace: ``"real"`` streams as slowly as the server did, ``"fast"`` at once.
+        otherwise: ``"refuse"`` what was not recorded, or let the ``"rules"`` answer it.
+        port: Port to listen on; 0 takes any free one.
+
+    Returns:
+        The running simulator; stop it with ``stop()`` or use it in a ``with`` block.
+
+    Raises:
+        InputError: There is no such recording, or an option is unknown.
+        OSError: The port is taken.
+    """
+    simulator = start_simulator(port=port)
+    try:
+        simulator.replay(recording, pace=pace, otherwise=otherwise)
+    except BaseException:
+        simulator.stop()
+        raise
+    return simulator
+
+
+def serve(
+    *,
+    script: Sequence[Any] | str | os.PathLike[str] | None = None,
+    replay: str | os.PathLike[str] | None = None,
+    pace: Pace = "real",
+    otherwise: Otherwise = "refuse",
+    **options: Any,
+) -> None:
     """Run a simulator in the foreground until it is interrupted; prints its address first.
 
     Args:
-        options: As for :func:`start_simulator`, and ``script``, as for :meth:`Simulator.script`.
+        script: As for :meth:`Simulator.script`.
+        replay: Recording to answer from, as for :meth:`Simulator.replay`.
+        pace: Likewise.
+        otherwise: Likewise.
+        options: As for :func:`start_simulator`.
     """
-    lines = options.pop("script", None)
     simulator = start_simulator(**options)
-    if lines is not None:
-        simulator.script(lines)
+    try:
+        if script is not None:
+            simulator.script(script)
+        if replay is not None:
+            simulator.replay(replay, pace=pace, otherwise=otherwise)
+    except BaseException:
+        simulator.stop()
+        raise
+    said = "simulated" if replay is None else f"those of {replay}"
+    hold(simulator, f"Simulator at {simulator.url} (replies are {said}; Ctrl+C stops it)")
+
+
+def hold(server: Simulator | Recorder, sentence: str) -> None:
+    """Let a server run until this process is interrupted or told to end.
+
+    Args:
+        server: A running one; it is stopped in the end.
+        sentence: What to print first.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
-    print(f"Simulator at {simulator.url} (replies are simulated; Ctrl+C stops it)", flush=True)
+    print(sentence, flush=True)
     with contextlib.suppress(KeyboardInterrupt):
-        simulator.wait()
-    simulator.stop()
+        server.wait()
+    server.stop()

@@ -9,14 +9,14 @@ import orjson
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Coroutine, Iterable
 
     from starlette.types import Receive, Scope, Send
 
     from mistral_nb.simulator.faults import Faults
     from mistral_nb.simulator.stats import Stats
 
-__all__ = ["EventStream"]
+__all__ = ["Cut", "EventStream", "while_connected"]
 
 DONE = b"data: [DONE]\n\n"
 
@@ -60,20 +60,14 @@ class EventStream(Response):
     async def __call__(self, _: Scope, receive: Receive, send: Send) -> None:
         """Send the stream while watching for a disconnect."""
         self._stats.stream_opened()
-        sending = asyncio.ensure_future(self._send(send))
-        watching = asyncio.ensure_future(_disconnected(receive))
         outcome = "cut_by_client"
         try:
-            await asyncio.wait({sending, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                error = sending.exception()
-                outcome = "cut_by_fault" if error else "finished"
-                if error:
-                    raise error
+            if await while_connected(receive, self._send(send)):
+                outcome = "finished"
+        except Exception:
+            outcome = "cut_by_fault"
+            raise
         finally:
-            for task in (sending, watching):
-                task.cancel()
-            await asyncio.gather(sending, watching, return_exceptions=True)
             self._stats.stream_closed(outcome)
 
     async def _send(self, send: Send) -> None:
@@ -121,6 +115,35 @@ class EventStream(Response):
 
 def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + orjson.dumps(chunk) + b"\n\n"
+
+
+async def while_connected(
+    receive: Receive, work: Coroutine[Any, Any, None], grace: float = 0.0
+) -> bool:
+    """Work until it is done, or for nobody: then it is cancelled.
+
+    Args:
+        receive: Tells when the client goes away; the request's body must have been read.
+        work: What to do; its errors are raised.
+        grace: Seconds it may go on for once the client has gone.
+
+    Returns:
+        True if it was done.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnected(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if grace and not working.done():
+            await asyncio.wait({working}, timeout=grace)
+        if working.done():
+            working.result()
+            return True
+        return False
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
 
 
 async def _disconnected(receive: Receive) -> None:

@@ -1,0 +1,291 @@
+"""One recorded exchange: the JSON it is kept as, its bodies, and when two requests are the same.
+
+An exchange is ``{"request": {...}, "response": {...}}``. A request has ``method``, ``path``,
+``query`` and ``headers``, a response ``status`` and ``headers``. Either has at most one of the
+bodies ``json`` (anything), ``text`` and ``base64``; a stream has ``events`` in its place, each as
+``[milliseconds since the request, text]``. ``"cut": true`` says that the connection broke there.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import hashlib
+import re
+import tempfile
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import parse_qsl
+
+import orjson
+from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
+
+from mistral_nb.simulator.scrubbing import ScrubbedStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from mistral_nb.simulator.scrubbing import Scrubber
+
+__all__ = [
+    "Asked",
+    "Body",
+    "Events",
+    "Exchange",
+    "Said",
+    "boundary_of",
+    "fingerprint",
+    "kept_headers",
+]
+
+IN_MEMORY = 1 << 20
+"""Bytes of a body from which on it waits in a temporary file, clean of secrets by then."""
+LARGEST_JSON = 80 << 20
+PIECE = 3 << 16
+"""Bytes written at once: divisible by 3, so that base64 goes on without a seam."""
+KEPT_HEADERS = ("accept", "content-disposition", "content-type", "location", "retry-after")
+KEPT_PREFIXES = ("x-ratelimit-", "x-model-")
+_EVENT_END = re.compile(rb"(\r\n\r\n|\n\n|\r\r)")
+_BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^";,\s]+))', re.IGNORECASE)
+
+
+class Half(BaseModel):
+    """What a request and a response have in common.
+
+    Attributes:
+        headers: The few that matter, names in lower case.
+        data: The body, where it is JSON; called ``json`` in the file.
+        text: The body, where it is other text.
+        base64: The body, where it is neither.
+        cut: Whether the connection broke after what is here.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    headers: dict[str, str] = {}
+    data: Any = Field(None, alias="json")
+    text: str = ""
+    base64: Base64Bytes = b""
+    cut: bool = False
+
+    def body(self) -> bytes:
+        """Return the body, byte by byte as it came; that of a stream is in its events."""
+        if "data" in self.model_fields_set:
+            return orjson.dumps(self.data)
+        return self.base64 or self.text.encode()
+
+
+class Asked(Half):
+    """A recorded request.
+
+    Attributes:
+        method: In capitals.
+        path: As it was sent.
+        query: Without the question mark.
+    """
+
+    method: str
+    path: str
+    query: str = ""
+
+    def fingerprint(self) -> str:
+        """Return what it has in common with requests that ask for the same."""
+        body = self.body()
+        return fingerprint(self.method, self.path, self.query, [body], len(body))
+
+
+class Said(Half):
+    """A recorded response.
+
+    Attributes:
+        status: HTTP status.
+        events: Pieces of a stream: when, in milliseconds since the request, and what.
+    """
+
+    status: Annotated[int, Field(ge=200, le=599)]
+    events: list[tuple[Annotated[float, Field(ge=0)], str]] | None = None
+
+
+class Exchange(BaseModel):
+    """A request and its response."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request: Asked
+    response: Said
+
+
+def kept_headers(headers: Mapping[str, str], scrub: Scrubber) -> dict[str, str]:
+    """Return the few headers that a recording keeps; the others may tell whose it is.
+
+    Args:
+        headers: Of a request or a response.
+        scrub: Takes secrets out of their values.
+    """
+    kept = {}
+    for name, value in headers.items():
+        known = name.lower()
+        if known in KEPT_HEADERS or known.startswith(KEPT_PREFIXES):
+            kept[known] = _BOUNDARY.sub("boundary=boundary", scrub.text(value))
+    return kept
+
+
+def boundary_of(headers: Mapping[str, str]) -> str:
+    """Return what separates the parts of a multipart body, or ``""``."""
+    kind = headers.get("content-type", "")
+    found = _BOUNDARY.search(kind) if kind.lower().startswith("multipart/") else None
+    return (found[1] or found[2]) if found else ""
+
+
+class Body:
+    """A body on its way into a recording: secrets leave it before anything is kept.
+
+    Args:
+        scrub: Takes them out.
+
+    Attributes:
+        size: Bytes so far.
+    """
+
+    def __init__(self, scrub: Scrubber) -> None:
+        self.size = 0
+        self._clean = ScrubbedStream(scrub)
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - see close
+        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._is_text = True
+
+    def feed(self, data: bytes) -> None:
+        """Add a piece."""
+        self._keep(self._clean.feed(data))
+
+    def finish(self) -> None:
+        """Say that this was all."""
+        self._keep(self._clean.flush(), final=True)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._file.close()
+
+    def _keep(self, data: bytes, *, final: bool = False) -> None:
+        self.size += len(data)
+        self._file.write(data)
+        if self._is_text:
+            try:
+                self._decoder.decode(data, final)
+            except UnicodeDecodeError:
+                self._is_text = False
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield the bytes."""
+        self._file.seek(0)
+        while data := self._file.read(PIECE):
+            yield data
+
+    def field(self, *, exact: bool) -> Iterator[bytes]:
+        """Yield the field of a line that holds this body, with a comma before it.
+
+        Args:
+            exact: Keep every byte; else JSON may be written as it reads best.
+        """
+        if not self.size:
+            return
+        if self.size <= IN_MEMORY and (found := _as_json(b"".join(self.pieces()), exact=exact)):
+            yield b',"json":' + found
+        elif self._is_text:
+            yield b',"text":"'
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            for data in self.pieces():
+                yield orjson.dumps(decoder.decode(data))[1:-1]
+            yield b'"'
+        else:
+            yield b',"base64":"'
+            yield from map(base64.b64encode, self.pieces())
+            yield b'"'
+
+
+class Events:
+    """A stream on its way into a recording: each of its events, and when it came.
+
+    Args:
+        scrub: Takes secrets out.
+        started: When the request was sent, by the monotonic clock.
+
+    Attributes:
+        size: Bytes so far.
+        over: True once an event said that it is the last.
+    """
+
+    def __init__(self, scrub: Scrubber, started: float) -> None:
+        self.size = 0
+        self.over = False
+        self._scrub = scrub
+        self._started = started
+        self._held = b""
+        self._events: list[tuple[int, str]] = []
+
+    def feed(self, data: bytes) -> None:
+        """Add a piece, which may begin and end anywhere."""
+        self.size += len(data)
+        *whole, self._held = _EVENT_END.split(self._held + data)
+        for event, end in zip(whole[::2], whole[1::2], strict=True):
+            self._add(event + end)
+            self.over = self.over or event.endswith(b"data: [DONE]")
+
+    def finish(self) -> None:
+        """Say that this was all."""
+        if self._held:
+            self._add(self._held)
+            self._held = b""
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._events.clear()
+
+    def _add(self, event: bytes) -> None:
+        after = round((time.monotonic() - self._started) * 1000)
+        self._events.append((after, self._scrub(event).decode(errors="replace")))
+
+    def field(self, *, exact: bool = True) -> Iterator[bytes]:  # noqa: ARG002 - as a body's
+        """Yield the field of a line that holds these events, with a comma before it."""
+        yield b',"events":' + orjson.dumps(self._events)
+
+
+def _as_json(body: bytes, *, exact: bool) -> bytes:
+    """Return a body as compact JSON, or nothing if that would not do."""
+    try:
+        compact = orjson.dumps(orjson.loads(body))
+    except orjson.JSONDecodeError:
+        return b""
+    return b"" if exact and compact != body else compact
+
+
+def fingerprint(method: str, path: str, query: str, body: Iterable[bytes], size: int) -> str:
+    """Return what two requests have in common that ask for the same.
+
+    Args:
+        method: In any case.
+        path: As it was sent.
+        query: The order of its parameters does not matter.
+        body: In pieces, without secrets. Of JSON neither the order of the fields matters nor
+            whether a whole number is written with a fraction.
+        size: Bytes of the body.
+    """
+    asked = sorted(parse_qsl(query, keep_blank_values=True))
+    digest = hashlib.sha256(orjson.dumps([method.upper(), path, asked]))
+    if size <= LARGEST_JSON:
+        whole = b"".join(body)
+        with suppress(orjson.JSONDecodeError, RecursionError):
+            whole = orjson.dumps(_plain(orjson.loads(whole)), option=orjson.OPT_SORT_KEYS)
+        body = [whole]
+    for data in body:
+        digest.update(data)
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -1,0 +1,119 @@
+"""Takes secrets out of what is recorded: keys in any dress, signatures of addresses."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["SHORTEST_KEY", "ScrubbedStream", "Scrubber", "sent_keys"]
+
+SHORTEST_KEY = 8
+"""Characters; a shorter word occurs by chance, and taking it out would spoil the recording."""
+
+LONGEST_MATCH = 4096
+HOLD = 2 * LONGEST_MATCH
+"""Bytes of a stream that wait for what follows: a secret may come in two pieces."""
+
+AT_ONCE = 1 << 16
+"""Bytes of a stream that are looked through together."""
+
+SIGNED = (
+    rb"(?P<kept>(?:[?&;]|\\u0026)(?i:sig|signature|token|access_token|api_?key|awsaccesskeyid"
+    rb"|googleaccessid|key-pair-id|x-(?:amz|goog)-(?:signature|credential|security-token))="
+    rb"|\b(?i:bearer) (?=[\w.~+/-]{16}))"
+    rb"[^&;\s\"'\\<>#]{1,%d}" % LONGEST_MATCH
+)
+"""What signs an address, and tokens that bodies hold for other servers."""
+
+
+class Scrubber:
+    """Replaces secrets by words that say what stood there.
+
+    Args:
+        keys: Keys, each of ``SHORTEST_KEY`` characters or more. They are found as they are,
+            quoted for an address or for JSON, and within base64.
+        boundary: Of a multipart body: random, so that two equal uploads would differ by it.
+    """
+
+    def __init__(self, keys: Iterable[str] = (), boundary: str = "") -> None:
+        forms = {form for key in keys for form in _forms(key)}
+        ordered = sorted(forms, key=len, reverse=True)  # the whole before its part
+        patterns = [SIGNED]
+        if ordered:
+            patterns.insert(0, b"(?P<key>%s)" % b"|".join(re.escape(form) for form in ordered))
+        if boundary:
+            patterns.insert(0, b"(?P<line>--%s)" % re.escape(boundary.encode()))
+        self._pattern = re.compile(b"|".join(patterns))
+
+    def __call__(self, data: bytes) -> bytes:
+        """Return the data without secrets."""
+        return self._pattern.sub(_replaced, data)
+
+    def text(self, text: str) -> str:
+        """Return the text without secrets."""
+        return self(text.encode(errors="surrogateescape")).decode(errors="replace")
+
+    def safe_end(self, data: bytes) -> int:
+        """Return up to where the data holds no secret that may go on after its end."""
+        end = max(0, len(data) - HOLD)
+        for found in self._pattern.finditer(data, max(0, end - HOLD)):
+            if found.start() < end < found.end():
+                return found.start()
+        return end
+
+
+class ScrubbedStream:
+    """The same for data that comes in pieces, cut anywhere.
+
+    Args:
+        scrub: What to take out.
+    """
+
+    def __init__(self, scrub: Scrubber) -> None:
+        self._scrub = scrub
+        self._held = b""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take a piece; return what is surely clean by now."""
+        self._held += data
+        if len(self._held) < AT_ONCE:
+            return b""
+        end = self._scrub.safe_end(self._held)
+        ready, self._held = self._held[:end], self._held[end:]
+        return self._scrub(ready)
+
+    def flush(self) -> bytes:
+        """Return the rest."""
+        rest, self._held = self._held, b""
+        return self._scrub(rest)
+
+
+def sent_keys(headers: Mapping[str, str]) -> list[str]:
+    """Return the keys that a request brings."""
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return [key for key in (token.strip() or scheme, headers.get("x-api-key", "")) if key]
+
+
+def _replaced(found: re.Match[bytes]) -> bytes:
+    if found.lastgroup == "line":
+        return b"--boundary"
+    return b"[key]" if found.lastgroup == "key" else found["kept"] + b"[removed]"
+
+
+def _forms(key: str) -> set[bytes]:
+    """Return the ways in which a body may spell a key."""
+    raw = key.encode()
+    forms = {raw, quote(key, safe="").encode(), json.dumps(key)[1:-1].encode()}
+    forms.add(base64.b64encode(raw))
+    for before in range(3):  # what stands before it decides which of three spellings it gets
+        encoded = base64.b64encode(bytes(before) + raw)
+        own = encoded[(0, 2, 3)[before] : (before + len(raw)) * 8 // 6]
+        if len(own) >= SHORTEST_KEY:
+            forms |= {own, own.translate(bytes.maketrans(b"+/", b"-_"))}
+    return forms
