@@ -66,7 +66,7 @@ def row(board: Locator, job: str) -> Locator:
     return board.locator(f"tr:has(td[title={job}])")
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("job board")
 def test_a_queue_is_followed_and_steered(lab: LabPage) -> None:
     """Counts, errors and progress show; Retry, Cancel and Replay do what they say; it settles."""
     board = opened(lab, "steered", "mended = True")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PROSE = "A notebook is a page that runs. **Bold words** and `code` stand in it.\n\n" * 12
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("live stream")
 def test_text_grows_before_it_ends(lab: LabPage, scripted: ScriptedServer) -> None:
     """Text is on screen while the reply still arrives, in a log that says it is busy."""
     scripted.add("grow", pieces(PROSE, 12), rate=30)

@@ -67,7 +67,7 @@ def bar(view: Locator, words: str) -> None:
     view.locator(f'[role=progressbar][aria-valuetext^="{words}"]').wait_for()
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("run view")
 def test_a_run_is_followed_and_settles(lab: LabPage, server: Simulator) -> None:
     """The bar, the jobs, the errors and the cost move; at the end static content is left."""
     server.faults = Faults(batch_row_error_rate=0.2)
@@ -170,7 +170,7 @@ def test_text_can_be_read_in_both_themes(lab: LabPage, server: Simulator) -> Non
         lab.theme("JupyterLab Light")
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("run view, cell busy")
 def test_it_moves_and_obeys_while_a_cell_blocks(lab: LabPage, server: Simulator) -> None:
     """A cell that waits for the result holds up neither the view nor its buttons."""
     server.faults = Faults(latency=0.1)
@@ -204,7 +204,7 @@ def test_one_run_in_two_places(lab: LabPage, server: Simulator) -> None:
         assert lab.output(number).locator(".mnb-run").count() == 0
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("run view, reloaded")
 def test_a_page_loaded_again_shows_all_there_is(lab: LabPage, server: Simulator) -> None:
     """After a reload in mid-run the view is there at once, moves, and shows the end."""
     view = opened(lab, label(server, "reloaded", shard_lines=30))

@@ -39,7 +39,7 @@ def begin(
     return script
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("Stop")
 @pytest.mark.parametrize("way", WAYS)
 def test_button(lab: LabPage, scripted: ScriptedServer, way: str) -> None:
     """The Stop button ends the reply whether its cell has ended, awaits, blocks or iterates."""
@@ -73,7 +73,7 @@ def test_escape(lab: LabPage, scripted: ScriptedServer) -> None:
     lab.output(0).get_by_text("Stopped").wait_for()
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("interrupt")
 @pytest.mark.parametrize("way", ["awaiting", "blocking", "iterating"])
 def test_interrupt(lab: LabPage, scripted: ScriptedServer, way: str) -> None:
     """The notebook's own interrupt gives the cell its partial reply, and no traceback."""
