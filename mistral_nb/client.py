@@ -8,23 +8,13 @@ import threading
 import time
 import warnings
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx2
 import orjson
 
 from mistral_nb import portal as portals
-from mistral_nb.errors import (
-    ApiError,
-    AuthenticationError,
-    InvalidRequestError,
-    MistralNbError,
-    NotFoundError,
-    RateLimitError,
-    ServerError,
-    ServerUnreachable,
-)
+from mistral_nb.explaining import api_error, bad_environment, retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +26,7 @@ if TYPE_CHECKING:
     from mistral_nb.settings import Settings
     from mistral_nb.simulator import Simulator
 
-__all__ = ["Connection", "ModelDeprecated", "RateLimits", "api_error", "explain"]
+__all__ = ["Connection", "ModelDeprecated", "RateLimits"]
 
 DEPRECATION_HEADER = "x-model-deprecation-timestamp"
 SIMULATOR_KEY = "simulator"
@@ -122,12 +112,15 @@ class Connection:
                 max_keepalive_connections=self.settings.connections,
             )
             timeout = httpx2.Timeout(self.settings.timeout, connect=self.settings.connect_timeout)
-            self._http = httpx2.AsyncClient(
-                limits=limits,
-                timeout=timeout,
-                follow_redirects=True,
-                event_hooks={"request": [self._on_request], "response": [self._on_response]},
-            )
+            try:
+                self._http = httpx2.AsyncClient(
+                    limits=limits,
+                    timeout=timeout,
+                    follow_redirects=True,
+                    event_hooks={"request": [self._on_request], "response": [self._on_response]},
+                )
+            except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+                raise bad_environment(error) from None  # its words may hold a password
         return self._http
 
     @property
@@ -195,7 +188,7 @@ class Connection:
         finally:
             await response.aclose()
         text = self.without_key(said.decode(errors="replace"))
-        raise api_error(response.status_code, text, response.headers)
+        raise api_error(response.status_code, text, response.headers, server=self.base_url)
 
     def _headers(self, accept: str) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": accept}
@@ -270,110 +263,6 @@ class Connection:
             await self._http.aclose()
         if self._lean is not None:
             await self._lean.close()
-
-
-def explain(error: Exception, connection: Connection) -> MistralNbError:
-    """Turn an exception of the SDK or of HTTP into one of ours.
-
-    Args:
-        error: What was raised by a call through ``connection``.
-        connection: Names the server in the message.
-
-    Returns:
-        The exception to raise ``from error``; one of ours is returned as it is.
-    """
-    from mistralai.client.errors import MistralError
-
-    if isinstance(error, MistralNbError):
-        return error
-    if isinstance(error, MistralError):
-        return api_error(error.status_code, connection.without_key(error.body), error.headers)
-    where = connection.base_url
-    if isinstance(error, httpx2.TimeoutException):
-        return ServerUnreachable(
-            f"{where} did not answer within {connection.settings.timeout:g} s "
-            f"({type(error).__name__}). Try again, or raise timeout= in mnb.connect."
-        )
-    if isinstance(error, httpx2.HTTPError):
-        return ServerUnreachable(
-            f"No connection to {where}: {error or type(error).__name__}. "
-            "Check server_url (or MISTRAL_SERVER_URL) and the network."
-        )
-    return MistralNbError(f"{type(error).__name__}: {error}")
-
-
-def api_error(status: int, body: str, headers: Mapping[str, str] | None = None) -> ApiError:
-    """Build the exception for a refusal.
-
-    Args:
-        status: HTTP status code.
-        body: Response body; Mistral's error JSON, or anything else.
-        headers: Response headers, for Retry-After.
-
-    Returns:
-        The matching subclass of ApiError.
-    """
-    message, code = _error_text(body)
-    kind: type[ApiError] = InvalidRequestError
-    advice = ""
-    if status in {401, 403}:
-        kind, advice = AuthenticationError, " Check api_key or MISTRAL_API_KEY."
-    elif status == 404:  # noqa: PLR2004 - HTTP's own numbers
-        kind = NotFoundError
-    elif status == 429:  # noqa: PLR2004
-        kind, advice = RateLimitError, " Wait, or send fewer requests at once."
-    elif status >= 500:  # noqa: PLR2004
-        kind, advice = ServerError, " The same request may work later."
-    return kind(
-        f"The server refused the request ({status}): {message}.{advice}",
-        status_code=status,
-        code=code,
-        retry_after=retry_after(headers or {}),
-    )
-
-
-def _error_text(body: str) -> tuple[str, str | None]:
-    """Return the reason and code in an error body of any of the forms servers send."""
-    try:
-        data: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return (" ".join(body.split())[:300] or "no reason given"), None
-    if not isinstance(data, dict):
-        return str(data)[:300], None
-    if isinstance(data.get("error"), dict):  # OpenAI-like servers nest it
-        data = data["error"]
-    code = data.get("code")
-    detail = data.get("message") or data.get("detail") or data.get("error") or data
-    if isinstance(detail, dict) and "detail" in detail:
-        detail = detail["detail"]
-    if isinstance(detail, list):
-        detail = "; ".join(_detail_line(item) for item in detail)
-    return str(detail).rstrip(".")[:1000], None if code is None else str(code)
-
-
-def _detail_line(item: object) -> str:
-    if not isinstance(item, dict):
-        return str(item)
-    place = ".".join(str(part) for part in item.get("loc", ()) if part != "body")
-    return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
-
-
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as RFC 9110 section 10.2.3 gives them: a number or a date."""
-    value = headers.get("retry-after")
-    if value is None:
-        return None
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        # By the server's own clock where it shows it: ours may be minutes ahead of it.
-        now = parsedate_to_datetime(headers["date"]).timestamp() if "date" in headers else None
-        at = parsedate_to_datetime(value).timestamp()
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return max(0.0, at - (time.time() if now is None else now))
 
 
 def _rate_limits(headers: Mapping[str, str]) -> RateLimits | None:

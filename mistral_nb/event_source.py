@@ -17,14 +17,13 @@ import httpx2
 import orjson
 
 from mistral_nb import portal as portals
-from mistral_nb.client import api_error
 from mistral_nb.errors import (
     InputError,
-    ServerUnreachable,
     StreamCut,
     StreamMalformed,
     StreamStalled,
 )
+from mistral_nb.explaining import api_error, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping
@@ -165,10 +164,8 @@ class _Line:
         reason: Exception
         after = f" after the event {self.last_id!r}" if self.last_id else ""
         if isinstance(error, NEVER_SENT):
-            reason = ServerUnreachable(
-                f"No connection to {self.url}: {error or type(error).__name__}. "
-                "Check the address and that the server runs."
-            )
+            told = str(error) or type(error).__name__
+            reason = unreachable(self.url, told, setting="the address")
         elif isinstance(error, httpx2.TimeoutException):
             reason = StreamStalled(
                 f"Nothing arrived from {self.url} for {self.timeout:g} s{after} "

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import httpx2
 from yarl import URL
 
 from mistral_nb.errors import ServerUnreachable, SettingsError
+from mistral_nb.explaining import proxy_for, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -111,22 +111,16 @@ class LeanPool:
     def _explained(self, error: Exception) -> ServerUnreachable:
         where = self._base_url
         if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return ServerUnreachable(
-                f"No connection to {where} within {self._connect_timeout:g} s. "
-                "Check server_url (or MISTRAL_SERVER_URL) and the network.",
-                sent=False,
-            )
+            reason = f"no answer within {self._connect_timeout:g} s"
+            return unreachable(where, reason, sent=False)
         if isinstance(error, TimeoutError):
             return ServerUnreachable(
                 f"{where} did not answer within {self._timeout:g} s. "
                 "Try again, or raise timeout= in mnb.connect."
             )
         if isinstance(error, aiohttp.ClientConnectorError):
-            return ServerUnreachable(
-                f"No connection to {where}: {error.strerror or error.os_error}. "
-                "Check server_url (or MISTRAL_SERVER_URL) and the network.",
-                sent=False,
-            )
+            cause = getattr(error, "certificate_error", None) or error.strerror or error.os_error
+            return unreachable(where, str(cause), sent=False)
         if isinstance(error, aiohttp.ClientHttpProxyError):
             return ServerUnreachable(
                 f"The proxy lets nothing through to {where}: it answered {error.status}. "
@@ -141,17 +135,11 @@ class LeanPool:
 
 
 def _proxy(base_url: str) -> str | None:
-    """Return the proxy that the environment names for an address, as the SDK chooses it."""
-    parts = urlsplit(base_url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.hostname or ""):
-        return None
-    if "://" not in proxy:
-        proxy = f"http://{proxy}"
-    if not proxy.startswith(("http://", "https://")):
+    proxy = proxy_for(base_url)
+    if proxy is not None and not proxy.startswith(("http://", "https://")):
         raise SettingsError(
             f"The environment asks for a {urlsplit(proxy).scheme} proxy; labelling can use HTTP "
-            f"proxies only. Set {parts.scheme.upper()}_PROXY to one, or add the server to NO_PROXY."
+            f"proxies only. Set {urlsplit(base_url).scheme.upper()}_PROXY to one, or add the "
+            "server to NO_PROXY."
         )
     return proxy

@@ -9,8 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mistral_nb import portal
-from mistral_nb.client import Connection, explain
+from mistral_nb.client import Connection
 from mistral_nb.events import EventBus
+from mistral_nb.explaining import explain
 from mistral_nb.services import Services
 from mistral_nb.settings import Settings, resolve
 from mistral_nb.streaming import StreamHandle, start_stream

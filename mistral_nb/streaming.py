@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import uuid
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,6 @@ import anyio
 import httpx2
 import orjson
 
-from mistral_nb.client import api_error, explain
 from mistral_nb.errors import (
     InputError,
     StreamCut,
@@ -22,6 +22,7 @@ from mistral_nb.errors import (
     StreamStalled,
 )
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart, Record
+from mistral_nb.explaining import explain, reason_in
 from mistral_nb.live import LiveHandle
 from mistral_nb.replies import (
     Reply,
@@ -211,8 +212,6 @@ class StreamHandle(LiveHandle[Reply]):
         """Explain why no stream began."""
         if isinstance(error, httpx2.ReadTimeout):
             return self._broken(error)
-        if type(error).__name__ == "ValidationError":  # pydantic's, of the request's models
-            return InputError(f"The request does not fit the API: {error}")
         return explain(error, self._connection)
 
     def _broken(self, error: Exception) -> StreamError:
@@ -239,9 +238,9 @@ class StreamHandle(LiveHandle[Reply]):
     def _refused(self, chunk: dict[str, Any]) -> StreamRefused:
         status = chunk.get("raw_status_code") or 500
         body = self._connection.without_key(orjson.dumps(chunk).decode())
-        reason = api_error(int(status), body)
         return StreamRefused(
-            f"The server broke off the reply. {reason} The text so far is in error.partial.",
+            f"The server broke off the reply ({status}): {reason_in(body)}. "
+            "The text so far is in error.partial; ask again with handle.retry().",
             partial=self._reply(None),
         )
 
@@ -261,6 +260,12 @@ def _messages(messages: str | Sequence[Any], system: str | None) -> list[Any]:
             '[{"role": "user", "content": "..."}], and not empty.'
         )
     listed = [each.as_message() if isinstance(each, Reply) else each for each in messages]
+    for place, each in enumerate(listed):
+        if not (isinstance(each, Mapping) and "role" in each) and not hasattr(each, "role"):
+            raise InputError(
+                f"messages[{place}] must have a role and a content, as in "
+                f'{{"role": "user", "content": "..."}}, and is {str(each)[:80]!r}.'
+            )
     return [{"role": "system", "content": system}, *listed] if system else listed
 
 

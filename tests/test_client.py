@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from mistral_nb import client, errors
-from mistral_nb.client import Connection, ModelDeprecated, api_error, explain
+from mistral_nb.client import Connection, ModelDeprecated
 from mistral_nb.events import EventBus
+from mistral_nb.explaining import api_error, explain
 from mistral_nb.settings import resolve
 from mistral_nb.streaming import start_stream
 from tests.recorder import Recorder, Say
@@ -106,6 +107,16 @@ def test_the_lean_path_is_authorised_as_the_sdk_is(replay: Replay, linked: Conne
     assert lean["user-agent"] == by_sdk["user-agent"]
     assert lean["content-type"] == by_sdk["content-type"] == "application/json"
     assert replay.requests[1] == {"a": 1}
+
+
+def test_a_large_body_on_the_lean_path(replay: Replay, linked: Connection) -> None:
+    """A body of megabytes arrives whole, typed and with its length, without a warning."""
+    body = b'{"image": "%b"}' % (b"x" * 3_000_000)
+    assert post(linked, body).status == 200
+    assert replay.requests == [{"image": "x" * 3_000_000}]
+    headers = replay.request_headers[0]
+    assert headers["content-type"] == "application/json"
+    assert headers["content-length"] == str(len(body))
 
 
 def test_both_paths_take_in_the_same_headers(replay: Replay, linked: Connection) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mistral_nb.agents.entries import image_type
-from mistral_nb.client import explain
 from mistral_nb.errors import InputError
+from mistral_nb.explaining import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from mistral_nb.agents.entries import File, Turn, total_usage
 from mistral_nb.agents.results import clean
 from mistral_nb.agents.tools import ToolSet
 from mistral_nb.agents.turns import TurnHandle
-from mistral_nb.client import explain
 from mistral_nb.errors import InputError, MistralNbError
+from mistral_nb.explaining import explain
 from mistral_nb.records import ConversationChanged
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from mistral_nb.agents.tools import ToolSet
-from mistral_nb.client import explain
-from mistral_nb.errors import InputError, NotFoundError
+from mistral_nb.errors import NotFoundError
+from mistral_nb.explaining import explain
 from mistral_nb.markdown import prose
 
 if TYPE_CHECKING:
@@ -285,8 +285,6 @@ class Agents:
             try:
                 return await call(self._connection.sdk.beta.agents)
             except Exception as error:
-                if type(error).__name__ == "ValidationError":  # pydantic's, of the request
-                    raise InputError(f"The request does not fit the API: {error}") from error
                 raise explain(error, self._connection) from error
 
         return self._connection.portal.call(work)

@@ -10,7 +10,6 @@ import anyio
 import httpx2
 import orjson
 
-from mistral_nb.client import explain
 from mistral_nb.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -18,6 +17,7 @@ from mistral_nb.errors import (
     StreamMalformed,
     StreamStalled,
 )
+from mistral_nb.explaining import explain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence

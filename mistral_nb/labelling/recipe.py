@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mistral_nb.errors import InputError
+from mistral_nb.explaining import misfit
 from mistral_nb.labelling.endpoints import CHAT
 
 if TYPE_CHECKING:
@@ -168,8 +169,6 @@ def _check(endpoint: Endpoint, model: str, options: dict[str, Any]) -> None:
         _dumps(options)
         request.model_validate({"model": model, endpoint.field: endpoint.sample, **options})
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{place or 'options'}: {first['msg']}. Nothing was sent.") from error
+        raise InputError(f"An option does not fit: {misfit(error)}. Nothing was sent.") from error
     except TypeError as error:
         raise InputError(f"The options hold something that is not JSON: {error}.") from error

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import anyio
 import httpx2
 
-from mistral_nb.client import explain
 from mistral_nb.errors import (
     ApiError,
     MistralNbError,
@@ -27,6 +26,7 @@ from mistral_nb.errors import (
     ServerUnreachable,
     StoreError,
 )
+from mistral_nb.explaining import explain
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

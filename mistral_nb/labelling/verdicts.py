@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from mistral_nb.client import api_error
 from mistral_nb.errors import (
     InvalidRequestError,
     MistralNbError,
@@ -17,6 +16,7 @@ from mistral_nb.errors import (
     ServerError,
     ServerUnreachable,
 )
+from mistral_nb.explaining import api_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable

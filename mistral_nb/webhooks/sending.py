@@ -10,7 +10,7 @@ import anyio
 import httpcore2
 import httpx2
 
-from mistral_nb.client import retry_after
+from mistral_nb.explaining import retry_after
 from mistral_nb.webhooks.targets import GuardedNetwork, RefusedTargetError
 
 if TYPE_CHECKING:
