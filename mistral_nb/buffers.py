@@ -83,6 +83,8 @@ class Buffer:
                 self._drop_oldest()
             if not (self.full() and self.policy == "coalesce" and self._join(record)):
                 self._items.append(record)
+                if isinstance(record, ChatChunk):  # what follows it may not overtake it
+                    self._latest.pop(_place(record), None)
             wake, self._on_item = self._on_item, None
         if wake is not None:
             wake()
@@ -106,10 +108,7 @@ class Buffer:
             return False
         if not isinstance(record, ChatChunk) or record.kind == "reference":
             return False
-        # Pieces of one tool call follow each other whatever else arrives in between; text
-        # and thinking must keep their order among themselves.
-        prose = record.kind != "tool"
-        place = (record.request_id, "prose" if prose else record.part)
+        place = _place(record)
         joined = self._latest.get(place)
         if joined is None or not joined.goes_on(record):
             joined = _Joined(record)
@@ -167,3 +166,12 @@ class Buffer:
                 self._on_room.append(call)
                 return
         call()
+
+
+def _place(chunk: ChatChunk) -> tuple[object, ...]:
+    """Return what a chunk follows.
+
+    Pieces of one tool call follow each other whatever else arrives in between; text and
+    thinking must keep their order among themselves.
+    """
+    return (chunk.request_id, chunk.part if chunk.kind == "tool" else "prose")
