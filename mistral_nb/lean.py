@@ -8,6 +8,7 @@ may have been paid for is sent again only by whoever keeps count.
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["Answer", "LeanPool"]
+
+LARGE = 1 << 19
+"""Bytes of a body that is not written in one go: images and documents are larger."""
 
 
 class Answer(NamedTuple):
@@ -96,8 +100,10 @@ class LeanPool:
         url = self._urls.get(path)
         if url is None:
             url = self._urls[path] = URL(self._base_url + path)
+        # A large body goes out piece by piece, so that the loop sees to others in between.
+        data = body if len(body) < LARGE else io.BytesIO(body)
         try:
-            async with self._session.post(url, data=body, allow_redirects=False) as response:
+            async with self._session.post(url, data=data, allow_redirects=False) as response:
                 return Answer(response.status, response.headers, await response.read())
         except (aiohttp.ClientError, OSError) as error:
             trouble = self._explained(error)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
     from mistral_nb.jobs import Queue
+    from mistral_nb.jobs.crew import QueueCrews
     from mistral_nb.relay import Relay
     from mistral_nb.webhooks import WebhookNotifier
     from mistral_nb.widgets.chat_panel import ChatPanel
@@ -63,6 +64,12 @@ class Services:
             found = Queue(url, name, connection=self.connection, bus=self.events, **options)
             self._queues[key] = found
         return found
+
+    def _crews(self, queue: Queue | None) -> QueueCrews:
+        """Return those who work on a labelling run's queue: a given one, or the home's."""
+        from mistral_nb.jobs.crew import QueueCrews
+
+        return QueueCrews(lambda: queue or self.queue(), named=queue is not None)
 
     def conversation(self, model: str | None = None, **options: Any) -> Conversation:
         """Begin a conversation, or take one up by its name.

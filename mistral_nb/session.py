@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from mistral_nb.jobs import Queue
     from mistral_nb.labelling import Estimate, ListRun, Run
     from mistral_nb.replies import Usage
     from mistral_nb.widgets.review import Review
@@ -123,6 +124,7 @@ class Session(Services):
         show: bool | None = None,
         dry_run: bool = False,
         callback_url: str | None = None,
+        queue: Queue | None = None,
         **options: Any,
     ) -> Run | Estimate:
         """Label every row of a table; see :func:`mistral_nb.labelling.start_run`.
@@ -134,6 +136,8 @@ class Session(Services):
                 terminals.
             dry_run: Send nothing; return what would be sent, with its tokens and cost.
             callback_url: Told by a signed webhook when the run has ended in this process.
+            queue: Its workers, on this machine or others, send the requests. ``mode="queue"``
+                alone takes the queue in the home folder.
             **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ``max_cost``,
                 ``sample``, ``fresh``, ``endpoint``, ``examples``, ``images``, ...
 
@@ -143,6 +147,8 @@ class Session(Services):
         """
         from mistral_nb.labelling import start_run
 
+        if queue is not None or options.get("mode") == "queue":
+            options["crews"] = self._crews(queue)
         if dry_run:
             return start_run(
                 self.connection, self.events, df, prompt=prompt, dry_run=True, **options
@@ -203,6 +209,7 @@ class Session(Services):
         *,
         show: bool | None = None,
         max_cost: float | None = None,
+        queue: Queue | None = None,
     ) -> Run:
         """Go on with a run that a closed kernel or an interrupt left behind.
 
@@ -211,13 +218,15 @@ class Session(Services):
             df: Its table; only needed if that holds Python objects no file can keep.
             show: As for :meth:`label`.
             max_cost: Another limit in US dollars, what was paid before included.
+            queue: For a run in queue mode, unless its queue is in the home folder.
 
         Returns:
             The run; rows that were paid for are not sent again.
         """
         from mistral_nb.labelling import resume
 
-        run = resume(self.connection, self.events, name, df, max_cost=max_cost)
+        crews = self._crews(queue)
+        run = resume(self.connection, self.events, name, df, max_cost=max_cost, crews=crews)
         return self._shown(run, show)
 
     def forget(self, name: str) -> None:

@@ -190,13 +190,15 @@ class BullEngine:
                 counts[each.status] += 1
         return counts
 
-    async def cancel(self, job_id: str) -> bool:
+    async def cancel(self, job_id: str, *, begun: bool = True) -> bool:
         """Cancel a job; one under way ends within a second or so, wherever its worker is."""
         async with self._errors() as queue:
             state = await queue.getJobState(job_id)
             if _KINDS.get(state, "failed") in {"completed", "failed"}:
                 return False
             raw = await queue.client.hgetall(self.key(job_id))
+            if not begun and _attempts_made(raw):
+                return False
             if state != "active" and await queue.remove(job_id):
                 raw["failedReason"] = marked("cancelled", "It was cancelled before it began.")
                 raw["finishedOn"] = str(round(time.time() * 1000))
@@ -206,6 +208,8 @@ class BullEngine:
                 pipe.xadd(self.key("events"), fields)
                 await pipe.execute()
                 return True
+            if not begun:
+                return False
             await queue.client.sadd(self.key("mnb:cancel"), job_id)
         for tell in tuple(self.on_cancel):
             tell(job_id)
@@ -354,6 +358,10 @@ def _bull_states(statuses: Sequence[Status]) -> list[str]:
     return [kind for kind, status in _KINDS.items() if status in asked and kind != "paused"]
 
 
+def _attempts_made(raw: dict[str, Any]) -> int:
+    return int(raw.get("atm") or raw.get("attemptsMade") or 0)
+
+
 def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
     """Read a job's hash."""
     options = _loaded(raw.get("opts"))
@@ -373,7 +381,7 @@ def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
         name=raw.get("name", ""),
         status=status,
         data=_loaded(raw.get("data")),
-        attempts_made=int(raw.get("atm") or raw.get("attemptsMade") or 0),
+        attempts_made=_attempts_made(raw),
         attempts=max(1, int(options.get("attempts") or 1)),
         stalls=stalls,
         priority=int(raw.get("priority") or 0),

@@ -74,9 +74,9 @@ class EmbeddedEngine:
         """Return how many jobs there are in each state."""
         return await self._do(reading.counts)
 
-    async def cancel(self, job_id: str) -> bool:
+    async def cancel(self, job_id: str, *, begun: bool = True) -> bool:
         """Cancel a job; one under way ends at its worker's next sign of life at the latest."""
-        done = await self._do(partial(tables.cancel, job_id=job_id))
+        done = await self._do(partial(tables.cancel, job_id=job_id, begun=begun))
         for tell in tuple(self._on_cancel) if done else ():
             tell(job_id)
         return done

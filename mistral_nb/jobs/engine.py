@@ -107,8 +107,13 @@ class Engine(Protocol):
     async def counts(self) -> dict[Status, int]:
         """Return how many jobs there are in each state."""
 
-    async def cancel(self, job_id: str) -> bool:
-        """Cancel a job; False if it has ended or is unknown."""
+    async def cancel(self, job_id: str, *, begun: bool = True) -> bool:
+        """Cancel a job; False if it has ended or is unknown.
+
+        Args:
+            job_id: The job.
+            begun: False lets a job go on that a worker has begun.
+        """
 
     async def replay(self, job_id: str) -> bool:
         """Queue a job again that ended without success."""

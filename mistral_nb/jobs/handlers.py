@@ -1,4 +1,7 @@
-"""The handlers that every queue has: chat, complete, embed, and label for a shard of rows."""
+"""The handlers that every queue has: chat, complete, embed, and label for a few rows.
+
+What `mnb.label(df, ..., queue=queue)` sends has a handler of its own: see `shards`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mistral_nb.client import api_error
 from mistral_nb.errors import InputError, MistralNbError
+from mistral_nb.jobs.shards import REQUESTS, ROWS_AT_ONCE, posted, requests
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,8 +27,6 @@ __all__ = ["BUILT_IN"]
 
 TELL_EVERY = 0.25
 """Seconds between two reports of progress."""
-ROWS_AT_ONCE = 8
-"""Requests of one shard under way at once."""
 EMBED = "/v1/embeddings"
 
 
@@ -87,7 +88,7 @@ async def embed(data: Any, context: JobContext) -> dict[str, Any]:
     body = orjson.dumps({"model": "mistral-embed", **fields, "input": inputs})
 
     async def send() -> dict[str, Any]:
-        reply = await _posted(context.connection, EMBED, body)
+        reply = await posted(context.connection, EMBED, body)
         found = sorted(reply["data"], key=lambda each: each["index"])
         return {
             "embeddings": [each["embedding"] for each in found],
@@ -138,6 +139,7 @@ BUILT_IN: dict[str, Callable[..., Any]] = {
     "complete": complete,
     "embed": embed,
     "label": label,
+    REQUESTS: requests,
 }
 
 
@@ -223,22 +225,11 @@ def _asking(connection: Connection, messages: Any, options: Mapping[str, Any]) -
 async def _ask(connection: Connection, endpoint: str, body: bytes) -> dict[str, Any]:
     from mistral_nb.replies import WrongShapeError, whole_reply
 
-    reply = await _posted(connection, endpoint, body)
+    reply = await posted(connection, endpoint, body)
     try:
         return _as_json(whole_reply(reply, 0.0))
     except WrongShapeError as error:
         raise MistralNbError(f"The reply is not of the API's shape: {error}.") from error
-
-
-async def _posted(connection: Connection, endpoint: str, body: bytes) -> Any:
-    answer = await connection.post(endpoint, body)
-    if answer.status >= 400:  # noqa: PLR2004 - HTTP's own numbers
-        text = connection.without_key(answer.body.decode(errors="replace"))
-        raise api_error(answer.status, text, answer.headers)
-    try:
-        return orjson.loads(answer.body)
-    except orjson.JSONDecodeError as error:
-        raise MistralNbError(f"The reply is not JSON: {error}.") from error
 
 
 def _as_json(reply: Reply) -> dict[str, Any]:

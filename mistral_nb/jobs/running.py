@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., Any]
 
-__all__ = ["GiveUp", "JobContext", "JobRunner", "RetryLater", "find_handler", "handler"]
+__all__ = ["GiveUp", "InDoubt", "JobContext", "JobRunner", "RetryLater", "find_handler", "handler"]
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 3600.0
@@ -71,8 +71,8 @@ class GiveUp(Exception):  # noqa: N818
     """Raise it in a handler: the job has failed, whatever attempts are left."""
 
 
-class _Doubt(Exception):  # noqa: N818
-    """A paid call may have been carried out."""
+class InDoubt(Exception):  # noqa: N818
+    """A paid call was under way when a worker was lost: it may have been carried out."""
 
 
 class _Lost(Exception):  # noqa: N818
@@ -192,6 +192,8 @@ class JobContext:
 
         Raises:
             ApiError: The server refused; that is not paid for.
+            InDoubt: It was under way in a crash; a handler that lets it pass makes the job
+                ``uncertain``.
         """
         if (pause := self.connection.wait_until - time.monotonic()) > 0:
             raise _Held(pause)
@@ -204,7 +206,7 @@ class JobContext:
             raise _Lost
         self.doubts.add(key)
         if state == "open":
-            raise _Doubt("it was under way when a worker was lost")
+            raise InDoubt("it was under way when a worker was lost")
         try:
             value = await self._send(send)
         except BaseException as error:
@@ -367,7 +369,7 @@ class JobRunner:
 
     def _told(self, error: BaseException) -> str:
         """Return an error's words, short and without the key."""
-        plain = isinstance(error, MistralNbError | GiveUp | RetryLater | _Doubt | TimeoutError)
+        plain = isinstance(error, MistralNbError | GiveUp | RetryLater | InDoubt | TimeoutError)
         text = str(error) if plain and str(error) else f"{type(error).__name__}: {error}"
         return self._connection.without_key(text)[:LONGEST_ERROR]
 

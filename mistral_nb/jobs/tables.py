@@ -300,10 +300,12 @@ def beat(db: sqlite3.Connection, worker: str, lease: float) -> list[tuple[str, i
     return [(job_id, token) for job_id, token in rows]
 
 
-def cancel(db: sqlite3.Connection, job_id: str) -> bool:
-    """Cancel a job; one that is under way is only marked, for its worker to end it."""
+def cancel(db: sqlite3.Connection, job_id: str, *, begun: bool) -> bool:
+    """Cancel a job; one that is under way is at most marked, for its worker to end it."""
     row = db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone()
     if row is None or row["status"] in ENDED:
+        return False
+    if not begun and (row["status"] == "active" or row["made"]):
         return False
     if row["status"] == "active":
         db.execute("UPDATE job SET cancel = 1 WHERE id = ?", (job_id,))

@@ -42,7 +42,7 @@ def _retry_failed(work: Work) -> None:
         return
     # First the status: if the process ends in between, the run goes on, and nothing is lost.
     work.ledger.update_run(status="running")
-    if work.record.mode == "batch":
+    if work.record.mode != "online":
         rewrite(work.folder, work.ledger, work.options.limits, rows)
     else:
         with work.ledger.writing() as db:
@@ -77,9 +77,9 @@ async def move_to_online(work: Work) -> None:
         work: The run; its options change.
 
     Raises:
-        RunError: The run is not in batch mode.
+        RunError: The run is online already.
     """
-    if work.record.mode != "batch":
+    if work.record.mode == "online":
         raise RunError(f"The run {work.record.name!r} is online already.")
     there = await work.do(work.ledger.shards)
     unsent = {shard.id for shard in there if shard.state in UNSENT}

@@ -102,6 +102,9 @@ class Audit:
             )
             return None
         self._close(name, row)
+        if data.get("uncertain") is True:  # our own workers' word
+            reason = error_text(data.get("error"))
+            self._find("uncertain", name, f"row {row} {reason}; it is sent again")
         return row, self._checked(line_answer(data, self._answer))
 
     def _close(self, name: str, row: int) -> None:
@@ -151,7 +154,7 @@ def line_answer(
         status = code if isinstance(code, int) and 400 <= code < 600 else None  # noqa: PLR2004
     reason = error_text(error) or "the server gave no reason"
     again = status is None or status >= 500 or status in _PASSING  # noqa: PLR2004
-    shown = f"{reason} ({status})" if status else reason
+    shown = f"{reason} ({status})" if status and f"({status})" not in reason else reason
     return Answer(error=shown, again=again, status=status)
 
 

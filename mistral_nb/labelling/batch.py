@@ -1,4 +1,6 @@
-"""The Batch API engine: every shard goes through upload, job, poll, download and audit.
+"""The engine of shards: each goes through upload, job, poll, download and audit.
+
+Who carries the jobs out is its crew: the Batch API, or the workers of a queue (`crews`).
 
 Each step is written to the ledger before it is taken, so a process that is killed at any
 moment is followed by one that goes on from there:
@@ -18,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
-from mistral_nb.errors import ApiError, CostLimitError, MistralNbError
-from mistral_nb.labelling.answers import Audit, error_text
+from mistral_nb.errors import ApiError, CostLimitError, MistralNbError, RunError
+from mistral_nb.labelling.answers import Audit
 from mistral_nb.labelling.budget import UNSENT
+from mistral_nb.labelling.crews import ENDED
 from mistral_nb.labelling.ledger import Finding
-from mistral_nb.labelling.remote import ENDED, Remote
+from mistral_nb.labelling.remote import Remote
 from mistral_nb.labelling.requests import rewrite
 from mistral_nb.labelling.results import reader_at
 from mistral_nb.labelling.totals import spent
@@ -30,17 +33,16 @@ from mistral_nb.labelling.totals import spent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mistralai.client.models import BatchJob
-
+    from mistral_nb.labelling.crews import BatchState, Crew
     from mistral_nb.labelling.ledger import Answer, Shard
     from mistral_nb.labelling.work import Work
 
 __all__ = ["STILL", "BatchEngine", "still"]
 
 UPLOADS_AT_ONCE = 2
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
+FIRST_PAUSE = 0.25
 PAUSE_SHARE = 0.1
-"""Pauses between polls grow with the job's age: a tenth of it, within the two limits."""
+"""Pauses between polls grow with the job's age: a tenth of it, up to the crew's longest."""
 CANCEL_PATIENCE = 60.0
 """Seconds that a job which is given up gets to end."""
 LEFT_BEHIND = "LEFT_BEHIND"
@@ -50,7 +52,7 @@ STILL = 1800.0
 
 
 class BatchEngine:
-    """Sends a run through the Batch API.
+    """Sends a run in batch jobs.
 
     Args:
         work: The run.
@@ -59,13 +61,25 @@ class BatchEngine:
     def __init__(self, work: Work) -> None:
         self._work = work
         self._ledger = work.ledger
-        self._remote = Remote(work.connection, work.options.patience, self._trouble)
+        self._crew = self._open_crew()
         self._uploads = anyio.Semaphore(UPLOADS_AT_ONCE)
         self._readings = anyio.Semaphore(1)  # each has all ids of its shard in memory
         self._shards: dict[int, Shard] = {}
         self._given_up: set[int] = set()
         self._note = ""
         self._problem = ""
+
+    def _open_crew(self) -> Crew:
+        work = self._work
+        if work.record.mode == "batch":
+            return Remote(work.connection, work.options.patience, self._trouble)
+        if work.crews is None:
+            name, where = work.record.name, work.record.spec.get("queue")
+            raise RunError(
+                f"The run {name!r} goes through the queue {where}: name it to go on, with "
+                f"mnb.resume({name!r}, queue=mnb.Queue(...))."
+            )
+        return work.crews.open(work, self._trouble)
 
     async def run(self) -> None:
         """Follow all shards to their end, then send once more what is worth it.
@@ -137,7 +151,7 @@ class BatchEngine:
         await self._update(shard, state="uploading")
         path = self._work.folder.requests(shard.id)
         name = f"mistral_nb-{self._work.record.uid}-{shard.id:04d}-{shard.sha[:8]}.jsonl"
-        file_id = await self._remote.upload(path, name, shard.bytes, maybe_there=again)
+        file_id = await self._crew.upload(path, name, shard.bytes, maybe_there=again)
         return await self._update(shard, state="uploaded", file_id=file_id)
 
     async def _create(self, shard: Shard) -> Shard:
@@ -148,7 +162,7 @@ class BatchEngine:
         await self._update(shard, state="creating")
         record = self._work.record
         assert shard.file_id is not None
-        job = await self._remote.create_job(
+        job = await self._crew.create_job(
             file_id=shard.file_id,
             endpoint=record.endpoint,
             model=record.model,
@@ -173,26 +187,25 @@ class BatchEngine:
         assert shard.job_id is not None
         asked = False
         while True:
-            job = await self._remote.job(shard.job_id)
+            job = await self._crew.job(shard.job_id)
             if job.status in ENDED:
                 return await self._end(shard, job)
             if self._work.cancelled.is_set() and not asked:
                 asked = True
                 with suppress(ApiError):  # it may have ended meanwhile: the next poll tells
-                    job = await self._remote.cancel(shard.job_id)
-            now = (job.status, job.completed_requests, job.failed_requests)
+                    job = await self._crew.cancel(shard.job_id)
+            now = (job.status, job.completed, job.failed)
             if now != (shard.job_status, shard.completed, shard.failed):
                 shard = await self._update(
                     shard, job_status=now[0], completed=now[1], failed=now[2]
                 )
             self._mention_age(shard)
             age = time.time() - (shard.submitted or time.time())
-            pause = min(LONGEST_PAUSE, max(FIRST_PAUSE, PAUSE_SHARE * age))
-            if self._work.paused:
-                pause = LONGEST_PAUSE
-            with anyio.move_on_after(pause * random.uniform(0.8, 1.2)):  # noqa: S311
+            longest = self._crew.longest_pause
+            pause = longest if self._work.paused else max(FIRST_PAUSE, PAUSE_SHARE * age)
+            with anyio.move_on_after(min(longest, pause) * random.uniform(0.8, 1.2)):  # noqa: S311
                 if asked:
-                    await anyio.sleep(LONGEST_PAUSE)
+                    await anyio.sleep(longest)
                 await self._work.wish()
 
     # Giving up
@@ -219,10 +232,10 @@ class BatchEngine:
     async def _end_early(self, shard: Shard) -> Shard:
         assert shard.job_id is not None
         with suppress(ApiError):  # it may have ended meanwhile: the next look tells
-            await self._remote.cancel(shard.job_id)
+            await self._crew.cancel(shard.job_id)
         with anyio.move_on_after(CANCEL_PATIENCE):
             while True:
-                job = await self._remote.job(shard.job_id)
+                job = await self._crew.job(shard.job_id)
                 if job.status in ENDED:
                     return await self._end(shard, job)
                 self._note = f"Batch job {shard.job_id} is being cancelled ({job.status})."
@@ -232,17 +245,16 @@ class BatchEngine:
 
     # Ending
 
-    async def _end(self, shard: Shard, job: BatchJob) -> Shard:
-        reasons = "; ".join(error_text(each.message) for each in job.errors[:3])
+    async def _end(self, shard: Shard, job: BatchState) -> Shard:
         return await self._update(
             shard,
             state="ended",
             job_status=job.status,
-            completed=job.completed_requests,
-            failed=job.failed_requests,
-            output_file=_id(job.output_file),
-            error_file=_id(job.error_file),
-            message=reasons,
+            completed=job.completed,
+            failed=job.failed,
+            output_file=job.output_file,
+            error_file=job.error_file,
+            message=job.message,
         )
 
     async def _collect(self, shard: Shard) -> None:
@@ -250,7 +262,7 @@ class BatchEngine:
         for part, file_id in (("output", shard.output_file), ("error", shard.error_file)):
             path = self._work.folder.answers(shard.id, part)
             if file_id is not None and not path.exists():
-                await self._remote.download(file_id, path)
+                await self._crew.download(file_id, path)
         async with self._readings:
             await self._work.do(self._read, shard)
         if self._work.budget is not None:
@@ -277,7 +289,8 @@ class BatchEngine:
                 audit.findings.append(_gap(shard, audit))
             yield from audit.missing(reason, again=again)
 
-        self._ledger.finish_shard(shard, answers(), audit.findings)
+        half_price = self._work.record.mode == "batch"
+        self._ledger.finish_shard(shard, answers(), audit.findings, half_price=half_price)
 
     def _repeat(self) -> bool:
         """Write what is worth another try to new shards; False if there is nothing."""
@@ -340,8 +353,3 @@ def _gap(shard: Shard, audit: Audit) -> Finding:
     if shard.job_status == LEFT_BEHIND:
         detail += "; the job did not end when it was cancelled: what it answers is billed unseen"
     return Finding("missing", None, detail)
-
-
-def _id(value: Any) -> str | None:
-    """Return a file's id, or None where the server gave none."""
-    return value if isinstance(value, str) and value else None

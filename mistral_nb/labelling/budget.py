@@ -208,7 +208,7 @@ def _open(folder: RunFolder, ledger: Ledger, record: RunRecord) -> Tally:
     tally = Tally()
     flights = Flights(ledger)
     for shard in ledger.shards():
-        if record.mode == "batch" and shard.state not in UNSENT:
+        if record.mode != "online" and shard.state not in UNSENT:
             continue
         rows = flights.open(shard.id) if record.mode == "online" else None
         with folder.requests(shard.id).open("rb") as file:

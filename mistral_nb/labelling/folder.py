@@ -30,7 +30,7 @@ from mistral_nb.errors import InputError, RunError, StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunFolder", "sync_folder"]
+__all__ = ["RunFolder", "adopt_file", "sync_folder"]
 
 STALE = 24 * 3600.0
 """Seconds after which a folder whose building was killed is cleared away."""
@@ -201,6 +201,16 @@ def _holder(data: bytes) -> str:
         return f" (process {int(about['pid'])} on {about['host']}, since {since})"
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return ""
+
+
+def adopt_file(part: Path, path: Path) -> None:
+    """Give a file that is whole and synced its name, so that it outlives a power cut.
+
+    Raises:
+        OSError: The disk is full or cannot be written.
+    """
+    part.replace(path)
+    sync_folder(path.parent)
 
 
 def sync_folder(path: Path) -> None:

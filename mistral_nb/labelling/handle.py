@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus, Record
+    from mistral_nb.labelling.crews import Crews
     from mistral_nb.labelling.ledger import Shard
     from mistral_nb.labelling.schemas import Schema
     from mistral_nb.labelling.sources import Target
@@ -44,7 +45,11 @@ __all__ = ["Run"]
 
 VIEW_LIMIT = 2.0
 """Seconds that views may take for their last look."""
-ENGINES: dict[str, Callable[[Work], Engine]] = {"batch": BatchEngine, "online": OnlineEngine}
+ENGINES: dict[str, Callable[[Work], Engine]] = {
+    "batch": BatchEngine,
+    "queue": BatchEngine,
+    "online": OnlineEngine,
+}
 _following: dict[str, Run] = {}
 """The runs that this process follows, by folder; used on the portal's loop only."""
 
@@ -62,6 +67,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
         name: The run's name; None until its content is known.
         df: The table, for going on with a run whose table could not be kept.
         max_cost: A limit in US dollars in place of the run's own.
+        crews: Where its batch jobs go, in queue mode.
         first: Awaited before anything is sent, in place of another handle that follows the
             run; for a run that has ended, too.
     """
@@ -75,6 +81,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
         df: pd.DataFrame | None = None,
         *,
         max_cost: float | None = None,
+        crews: Crews | None = None,
         first: Callable[[Work], Awaitable[None]] | None = None,
     ) -> None:
         self._connection = connection
@@ -83,6 +90,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
         self._name = name
         self._df = df
         self._max_cost = max_cost
+        self._crews = crews
         self._first = first
         self._target: Target | None = plan.source if plan else None
         self._model = plan.recipe.model if plan else ""
@@ -279,6 +287,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
             validate=schema.fault if schema else None,
             report=self._tell,
             recount=lambda: self._recount(ledger),
+            crews=self._crews,
             paused=self._paused,
         )
         if self._first is not None:
@@ -379,7 +388,15 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
     def _successor(self, first: Callable[[Work], Awaitable[None]]) -> Run:
         """Return another handle that does something first."""
         plan = replace(self._plan, fresh=False) if self._plan is not None else None
-        return Run(self._connection, self._bus, plan, self._name, self._df, first=first)
+        return Run(
+            self._connection,
+            self._bus,
+            plan,
+            self._name,
+            self._df,
+            crews=self._crews,
+            first=first,
+        )
 
     def _folder(self) -> RunFolder:
         return RunFolder.of(self._connection.settings.home, self.name)

@@ -259,11 +259,21 @@ class Ledger:
         shard: Shard,
         answers: Iterable[tuple[int, Answer]],
         findings: Iterable[Finding],
+        *,
+        half_price: bool = True,
     ) -> None:
-        """Write a shard's answers and mark it done: all of it or nothing."""
+        """Write a shard's answers and mark it done: all of it or nothing.
+
+        Args:
+            shard: The shard.
+            answers: (row, answer) of each of its requests.
+            findings: What was odd.
+            half_price: Whether the Batch API answered: such attempts name their shard.
+        """
         number = shard.round + 1
+        rows = ((row, number, answer) for row, answer in answers)
         with self.writing() as db:
-            add_attempts(db, ((row, number, answer) for row, answer in answers), shard.id, None)
+            add_attempts(db, rows, shard.id if half_price else None, None)
             db.executemany(
                 "INSERT INTO finding (shard, kind, custom_id, detail) VALUES (?, ?, ?, ?)",
                 ((shard.id, each.kind, each.custom_id, each.detail) for each in findings),

@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.labelling.asked import Asked
+    from mistral_nb.labelling.crews import Crews
     from mistral_nb.labelling.prompts import Prompt
     from mistral_nb.labelling.recipe import Recipe
     from mistral_nb.labelling.schemas import Schema
 
 __all__ = ["Plan", "check_server", "make_plan", "restore", "server_of"]
 
-MODES = ("batch", "online", "auto")
+MODES = ("batch", "online", "queue", "auto")
 AUTO_ROWS = 200
 """Up to so many rows, `auto` goes online: answers in seconds are worth more than half a price."""
 
@@ -207,6 +208,7 @@ def make_plan(
     fresh: bool,
     sample: int | None,
     options: Options,
+    crews: Crews | None,
     server: str,
     home: Path,
 ) -> Plan:
@@ -222,8 +224,11 @@ def make_plan(
     if mode is not None and mode not in MODES:
         raise InputError(
             f"mode={mode!r} is not possible: use mode='batch' (the Batch API at half the price), "
-            "mode='online' (at once) or mode='auto' (by the number of rows)."
+            "mode='online' (at once), mode='queue' (by workers) or mode='auto' (by the number "
+            "of rows)."
         )
+    if (mode == "queue") != (crews is not None):
+        raise InputError("mode='queue' and queue= go together: queue=mnb.Queue(...) will do.")
     whole = source
     if sample is not None:
         source = _sampled(whole, sample)
@@ -243,6 +248,8 @@ def make_plan(
         "fresh": fresh,
         **question.spec,
     }
+    if crews is not None:
+        spec["queue"] = crews.where
     if sample is not None:
         spec["sample_of"] = {"rows": whole.rows, "mode": whole_mode}
     if options.max_cost is not None:

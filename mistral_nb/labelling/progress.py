@@ -110,7 +110,7 @@ def details_of(ledger: Ledger, folder: RunFolder) -> Details:
         projected=_projected(ledger, shards, dollars),
         failures=failures,
         others=others,
-        jobs=tuple(each for each in shards if record.mode == "batch" or each.job_id),
+        jobs=tuple(each for each in shards if record.mode != "online" or each.job_id),
     )
 
 

@@ -27,6 +27,9 @@ from mistral_nb.errors import (
     StoreError,
 )
 from mistral_nb.explaining import explain
+from mistral_nb.labelling.answers import error_text
+from mistral_nb.labelling.crews import BatchState
+from mistral_nb.labelling.folder import adopt_file
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,10 +39,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
 
-__all__ = ["ENDED", "Remote", "passing"]
-
-ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
-"""Statuses after which a job does not change; an unknown one is waited for."""
+__all__ = ["Remote", "passing"]
 
 T = TypeVar("T")
 LONGEST_PAUSE = 60.0
@@ -57,6 +57,8 @@ class Remote:
         patience: Seconds without any answer after which a call gives up.
         trouble: Told in plain words when a call has to be repeated; "" when it is over.
     """
+
+    longest_pause = 30.0
 
     def __init__(
         self, connection: Connection, patience: float, trouble: Callable[[str], None]
@@ -167,16 +169,8 @@ class Remote:
         metadata: dict[str, str],
         timeout_hours: int,
         maybe_created: bool,
-    ) -> BatchJob:
-        """Create a batch job exactly once.
-
-        Args:
-            file_id: The uploaded requests.
-            endpoint: API path that answers them.
-            model: Model that answers them.
-            metadata: Unique to this file of this run; finds the job again.
-            timeout_hours: Hours the server has for it.
-            maybe_created: True if an earlier try may have got through.
+    ) -> BatchState:
+        """Create a batch job exactly once: see :class:`mistral_nb.labelling.crews.Crew`.
 
         Returns:
             The job, new or found.
@@ -191,7 +185,7 @@ class Remote:
                     found = await self._find_job(metadata)
                 if found is not None:
                     self._trouble("")
-                    return found
+                    return _state(found)
             try:
                 made = await jobs.create_async(
                     input_files=[file_id],
@@ -207,7 +201,7 @@ class Remote:
                 await self._pause_or_raise(error, problem, tries, started, self._patience)
             else:
                 self._trouble("")
-                return made
+                return _state(made)
         raise AssertionError
 
     async def _find_job(self, metadata: dict[str, str]) -> BatchJob | None:
@@ -227,21 +221,21 @@ class Remote:
                 return None
         return None
 
-    async def job(self, job_id: str) -> BatchJob:
+    async def job(self, job_id: str) -> BatchState:
         """Ask how a job is doing."""
         jobs = self._connection.sdk.batch.jobs
         try:
-            return await self._patiently(lambda: jobs.get_async(job_id=job_id))
+            return _state(await self._patiently(lambda: jobs.get_async(job_id=job_id)))
         except NotFoundError as error:
             raise RunError(
                 f"The server no longer knows the batch job {job_id}. Was it deleted, or is this "
                 "another workspace or key than the one that created it?"
             ) from error
 
-    async def cancel(self, job_id: str) -> BatchJob:
+    async def cancel(self, job_id: str) -> BatchState:
         """Ask the server to cancel a job."""
         jobs = self._connection.sdk.batch.jobs
-        return await self._patiently(lambda: jobs.cancel_async(job_id=job_id))
+        return _state(await self._patiently(lambda: jobs.cancel_async(job_id=job_id)))
 
     async def download(self, file_id: str, path: Path) -> None:
         """Download a file to disk: whole and safe under its name, or not there at all."""
@@ -254,11 +248,7 @@ class Remote:
                 "limited time only."
             ) from error
         try:
-            part.replace(path)
-            if os.name != "nt":
-                handle = os.open(path.parent, os.O_RDONLY)
-                os.fsync(handle)
-                os.close(handle)
+            adopt_file(part, path)
         except OSError as error:
             raise _full(path, error) from error
 
@@ -320,6 +310,23 @@ def passing(error: Exception, problem: MistralNbError) -> bool:
     if isinstance(problem, ServerUnreachable):
         return not isinstance(error, (httpx2.UnsupportedProtocol, httpx2.TooManyRedirects))
     return False
+
+
+def _state(job: BatchJob) -> BatchState:
+    return BatchState(
+        job.id,
+        job.status,
+        job.completed_requests,
+        job.failed_requests,
+        _id(job.output_file),
+        _id(job.error_file),
+        "; ".join(error_text(each.message) for each in job.errors[:3]),
+    )
+
+
+def _id(value: Any) -> str | None:
+    """Return a file's id, or None where the server gave none."""
+    return value if isinstance(value, str) and value else None
 
 
 def _first_sentence(problem: MistralNbError) -> str:

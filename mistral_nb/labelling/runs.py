@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
+    from mistral_nb.labelling.crews import Crews
 
 __all__ = ["resume", "start_run"]
 
@@ -76,6 +77,7 @@ def start_run(
     concurrency: int | None = None,
     rpm: int | None = None,
     tpm: int | None = None,
+    crews: Crews | None = None,
     **options: Any,
 ) -> Run | Estimate:
     """Label every row of a table.
@@ -112,7 +114,8 @@ def start_run(
         name: What to call the run; else a name made from its content.
         mode: ``"batch"`` (the default) is the Batch API, at half the price; ``"online"`` sends
             requests one by one, many at once, for answers in seconds, and is the default of a
-            sample; ``"auto"`` is online up to 200 rows, batch above.
+            sample; ``"queue"`` leaves them to the workers of a queue, on this machine or
+            others; ``"auto"`` is online up to 200 rows, batch above.
         reuse: Take over answers of earlier runs to the very same requests.
         fresh: Send everything again and pay again, in a run of its own (``name-2``), whatever
             earlier runs answered; one that was left unfinished goes on.
@@ -131,6 +134,7 @@ def start_run(
         concurrency: Online: most requests at once; default 32.
         rpm: Online: most requests a minute; None leaves it to the server's limits.
         tpm: Online: most tokens a minute; likewise.
+        crews: Who works on the queue of ``mode="queue"``, which is the default with it.
         **options: Options of the request: temperature, max_tokens, random_seed, ...
 
     Returns:
@@ -164,7 +168,7 @@ def start_run(
         prefix=prefix,
         usual_model=connection.settings.model,
         name=name,
-        mode=mode,
+        mode="queue" if mode is None and crews is not None else mode,
         reuse=reuse and not fresh,
         fresh=fresh,
         sample=sample,
@@ -178,10 +182,11 @@ def start_run(
             tpm,
             max_cost,
         ),
+        crews=crews,
         server=server_of(connection),
         home=connection.settings.home,
     )
-    return estimate(plan) if dry_run else Run(connection, bus, plan, name)
+    return estimate(plan) if dry_run else Run(connection, bus, plan, name, crews=crews)
 
 
 def resume(
@@ -191,6 +196,7 @@ def resume(
     df: pd.DataFrame | None = None,
     *,
     max_cost: float | None = None,
+    crews: Crews | None = None,
 ) -> Run:
     """Go on with a run, in any process.
 
@@ -201,6 +207,7 @@ def resume(
         df: Its table; only needed if that holds objects that no file can keep.
         max_cost: Another limit in US dollars, what was paid before included; None keeps the
             run's own, ``math.inf`` lifts it.
+        crews: Who works on its queue, for a run in queue mode.
 
     Returns:
         The run, at once; it fails with RunError if there is no run of this name.
@@ -210,4 +217,4 @@ def resume(
     """
     RunFolder.of(connection.settings.home, name)
     check_limit(max_cost)
-    return Run(connection, bus, None, name, df, max_cost=max_cost)
+    return Run(connection, bus, None, name, df, max_cost=max_cost, crews=crews)

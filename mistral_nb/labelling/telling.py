@@ -26,6 +26,7 @@ PAUSED = {
         "Paused: no further batch job is created. Jobs at the server go on and are billed; "
         "their answers are fetched now and then."
     ),
+    "queue": "Paused: no further shard goes to the queue; workers end those that are there.",
     "online": "Paused: nothing new is sent; requests under way end.",
 }
 
@@ -78,7 +79,7 @@ class Told:
 
     @property
     def mode(self) -> str:
-        """``"batch"`` or ``"online"``."""
+        """``"batch"``, ``"online"`` or ``"queue"``."""
         return self._leader.mode if self._leader else self._mode
 
     @property

@@ -37,7 +37,7 @@ def cost_parts(ledger: Ledger, model: str) -> dict[str, float] | None:
     """Return what was billed so far by kind of token, in US dollars by list price.
 
     A run that was moved from one engine to the other has answers of both prices: those of
-    batch jobs have a shard.
+    the Batch API have a shard.
 
     Args:
         ledger: The run's ledger.

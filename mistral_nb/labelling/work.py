@@ -14,14 +14,16 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.labelling.budget import Budget
+    from mistral_nb.labelling.crews import Crews
     from mistral_nb.labelling.folder import RunFolder
     from mistral_nb.labelling.ledger import Ledger, RunRecord, Shard
     from mistral_nb.labelling.requests import Limits
 
 __all__ = ["Engine", "Options", "Work", "check_limit"]
 
-RETRIES = {"batch": 1, "online": 5}
-"""A round of a batch is hours; online, a retry is seconds, and mostly free."""
+RETRIES = {"batch": 1, "queue": 1, "online": 5}
+"""A round of a batch is hours; online, a retry is seconds, and mostly free. Workers of a queue
+repeat by themselves what passes."""
 CONCURRENCY = 32
 
 
@@ -53,7 +55,7 @@ class Options:
         """Fill in what is usual in a mode, and refuse what means nothing in it.
 
         Args:
-            mode: ``"batch"`` or ``"online"``.
+            mode: ``"batch"``, ``"online"`` or ``"queue"``.
             auto: Whether the number of rows chose it; then nothing is refused.
 
         Returns:
@@ -66,10 +68,9 @@ class Options:
         for name, number in pace.items():
             if number is None:
                 continue
-            if mode == "batch" and not auto:
-                raise InputError(
-                    f"{name}= is for mode='online': in batch mode the server sets the pace."
-                )
+            if mode != "online" and not auto:
+                who = "the server sets" if mode == "batch" else "each worker's own options set"
+                raise InputError(f"{name}= is for mode='online': in {mode} mode {who} the pace.")
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise InputError(f"{name} must be a whole number above 0, not {number!r}.")
         check_limit(self.max_cost)
@@ -105,6 +106,7 @@ class Work:
         validate: Returns what is wrong with a reply's text, or None.
         report: Told the shards under way, and what is worth saying, when these change.
         recount: Counts the ledger's rows again, after answers were written.
+        crews: Where batch jobs go in place of the Batch API.
         budget: What may be spent; None for no limit.
         cancelled: Set when the run was cancelled.
         paused: True while nothing new may be sent.
@@ -118,6 +120,7 @@ class Work:
     validate: Callable[[str], str | None] | None
     report: Callable[[Sequence[Shard], str], None]
     recount: Callable[[], Awaitable[None]]
+    crews: Crews | None = None
     budget: Budget | None = None
     cancelled: anyio.Event = field(default_factory=anyio.Event)
     paused: bool = False

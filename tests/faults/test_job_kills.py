@@ -8,8 +8,14 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+import pandas as pd
 import pytest
 
+from mistral_nb.client import Connection
+from mistral_nb.jobs.crew import QueueCrews
+from mistral_nb.jobs.shards import ROWS_AT_ONCE
+from mistral_nb.labelling import start_run
+from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
 
 if TYPE_CHECKING:
@@ -80,6 +86,37 @@ def test_killed_workers(
     for doubt in listed:  # a person decides to pay again
         assert queue.replay(doubt.id).result()
     wait_until(lambda: queue.counts().result()["completed"] == many)
+
+
+@pytest.mark.timeout(300)
+def test_killed_workers_of_a_labelling_run(
+    make_queue: Callable[..., Queue],
+    make_simulator: Callable[..., Simulator],
+    start: Callable[..., subprocess.Popen[str]],
+    seed: int,
+    size: Size,
+) -> None:
+    """Every row is labelled; what was sent twice is listed, and no more than was under way."""
+    dice, rows = random.Random(seed), size.jobs
+    simulator = make_simulator(faults=Faults(latency=0.02))
+    connection = Connection(resolve("key", simulator.url))
+    queue = make_queue(connection, lease=LEASE)
+    df = pd.DataFrame({"text": [f"Parcel {n} is late" for n in range(rows)]})
+    crews = QueueCrews(lambda: queue, named=True)
+    labels = ["delivery", "refund"]
+    run = start_run(connection, queue.bus, df, prompt="Sort: {text}", labels=labels, crews=crews)
+    workers = [start(queue, simulator.url) for _ in range(WORKERS)]
+    for kill in range(size.worker_kills):
+        wanted = rows * (kill + dice.uniform(0.1, 0.9)) / (size.worker_kills + 1)
+        wait_until(lambda wanted=wanted: simulator.stats()["chat_requests"] >= wanted)
+        number = dice.randrange(WORKERS)
+        workers[number].kill()
+        workers[number] = start(queue, simulator.url)
+    assert run.result(size.patience)["label"].notna().all()
+    stats = simulator.stats()
+    doubts = (run.report["kind"] == "uncertain").sum()
+    assert stats["chat_requests"] == rows + stats["chat_repeated"]
+    assert stats["chat_repeated"] <= doubts <= size.worker_kills * CONCURRENCY * ROWS_AT_ONCE
 
 
 @pytest.mark.full

@@ -7,12 +7,13 @@ import itertools
 import threading
 import time
 from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from mistral_nb.errors import InputError, JobError, WaitTimeout
-from mistral_nb.jobs import CALLBACK, GiveUp, JobContext, Queue, RetryLater
+from mistral_nb.jobs import CALLBACK, GiveUp, Job, JobContext, Queue, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,6 +250,31 @@ def test_cancelling(queue: Queue) -> None:
     assert ran == ["running"]
     assert queue.counts().result() | {"cancelled": 2} == queue.counts().result()
     assert {each.id for each in queue.jobs("cancelled").result()} == {waiting.id, running.id}
+
+
+def test_withdrawing(queue: Queue) -> None:
+    """What no worker has begun can be cancelled alone: jobs under way or tried before go on."""
+    begun = threading.Event()
+
+    def withdrawn(job: Job) -> bool:
+        return queue.portal.call(partial(queue.engine.cancel, job.id, begun=False))
+
+    @queue.handler("fail-once")
+    def fail_once(_: object, context: JobContext) -> str:
+        begun.set()
+        if context.attempt == 1:
+            raise RetryLater(0.3)
+        return "done"
+
+    first = queue.add("fail-once").result()
+    with queue.work(concurrency=1):
+        assert begun.wait(20)
+        assert withdrawn(first) is False
+        assert first.result(30) == "done"
+    waiting = queue.add("fail-once").result()
+    assert withdrawn(waiting) is True
+    assert waiting.status == "cancelled"
+    assert withdrawn(waiting) is False
 
 
 def test_events_tell_a_job_from_its_present_state_to_its_end(queue: Queue) -> None:
