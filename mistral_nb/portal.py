@@ -12,8 +12,10 @@ import os
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import CancelledError as FutureCancelledError
 from concurrent.futures import Future
+from concurrent.futures import wait as wait_for_futures
 from contextlib import contextmanager, suppress
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -26,11 +28,45 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator
     from types import FrameType
 
-__all__ = ["Handle", "Portal", "allow_nested_run", "in_kernel", "interrupts", "run", "shared"]
+__all__ = [
+    "Handle",
+    "Portal",
+    "allow_nested_run",
+    "in_kernel",
+    "interrupts",
+    "run",
+    "shared",
+    "wait_interruptibly",
+]
 
 T = TypeVar("T")
 CLOSE_LIMIT = 2.0
 """Seconds the interpreter's exit may wait for the loop thread."""
+BEAT = 0.2 if os.name == "nt" else None
+"""Longest wait for a lock at a time, in seconds: on Windows no signal ends one."""
+
+
+def wait_interruptibly(
+    wait: Callable[[float | None], object], timeout: float | None = None
+) -> bool:
+    """Wait so that Ctrl-C and the notebook's interrupt end the wait on every system.
+
+    Args:
+        wait: Waits for so many seconds, or without an end for None, and returns something
+            true if what it waits for has come, as ``threading.Event.wait`` does.
+        timeout: Longest wait in all, in seconds; None has no end.
+
+    Returns:
+        True if it has come, False if the time is up.
+    """
+    end = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if end is None else max(0.0, end - time.monotonic())
+        last = left is not None and (BEAT is None or left <= BEAT)
+        if wait(left if last else BEAT):
+            return True
+        if last:
+            return False
 
 
 class Portal:
@@ -66,7 +102,9 @@ class Portal:
             RuntimeError: Called on the loop's own thread, where it would wait for ever.
         """
         self.refuse_own_thread()
-        return self.spawn(work, *args).result()
+        future = self.spawn(work, *args)
+        _wait_for(future)
+        return future.result()
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
         """Run a plain function on the loop soon; harmless once the loop is closed."""
@@ -111,6 +149,12 @@ class Portal:
         closer = threading.Thread(target=close, daemon=True)
         closer.start()
         closer.join(CLOSE_LIMIT)
+
+
+def _wait_for(future: Future[Any], timeout: float | None = None) -> bool:
+    return future.done() or wait_interruptibly(
+        lambda seconds: wait_for_futures([future], seconds).done, timeout
+    )
 
 
 async def _running_loop() -> asyncio.AbstractEventLoop:
@@ -220,17 +264,15 @@ class Handle(Generic[T]):
             return self._wait(CLOSE_LIMIT)
 
     def _wait(self, timeout: float | None) -> T:
-        try:
-            return self._future.result(timeout)
-        except FutureCancelledError:
-            raise asyncio.CancelledError("The work was stopped.") from None
-        except TimeoutError as error:
-            if self._future.done():
-                raise
+        if not _wait_for(self._future, timeout):
             raise WaitTimeout(
                 f"Not finished after {timeout:g} s; it goes on. "
                 "Call result() again, await it, or stop() it."
-            ) from error
+            )
+        try:
+            return self._future.result()
+        except FutureCancelledError:
+            raise asyncio.CancelledError("The work was stopped.") from None
 
     def _interrupted(self) -> bool:
         """React to an interrupt of a waiting cell; True if a result will follow at once."""

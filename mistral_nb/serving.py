@@ -12,6 +12,8 @@ from typing import Any
 
 import uvicorn
 
+from mistral_nb.portal import wait_interruptibly
+
 __all__ = ["LOCAL_NAMES", "ServedApp", "is_loopback"]
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
@@ -127,8 +129,7 @@ class ServedApp:
 
     def wait(self) -> None:
         """Block until it stops."""
-        while not self._ended.wait(0.5):
-            pass
+        wait_interruptibly(self._ended.wait)
 
     def stop(self) -> bool:
         """Stop serving and close every connection.

@@ -7,6 +7,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
+from mistral_nb.portal import wait_interruptibly
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -151,7 +153,7 @@ class EventStream:
             ready = threading.Event()
             self._subscription.buffer.when_item(ready.set)
             self._resting = True
-            ready.wait()
+            wait_interruptibly(ready.wait)
             self._resting = False
         return record
 

@@ -54,6 +54,20 @@ def test_a_wait_has_a_limit_and_the_work_goes_on() -> None:
     assert handle.result(5) == "late"
 
 
+def test_no_wait_is_long_where_signals_cannot_end_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, a wait is made of short ones, and ends with the result or the limit."""
+    monkeypatch.setattr(portals, "BEAT", 0.02)
+    assert handle_of("answer", after=0.1).result() == "answer"
+    with pytest.raises(WaitTimeout, match="goes on"):
+        handle_of("late", after=0.5).result(0.07)
+    steps: list[float | None] = []
+    assert not portals.wait_interruptibly(steps.append, 0.0)
+    assert not portals.wait_interruptibly(steps.append, 0.05)
+    assert portals.wait_interruptibly(lambda step: len(steps) > 20 or steps.append(step))
+    assert max(step for step in steps if step is not None) <= 0.02
+    assert None not in steps
+
+
 def test_a_timeout_raised_by_the_work_is_the_works_own() -> None:
     """TimeoutError from the work is not mistaken for the end of the wait."""
     with pytest.raises(TimeoutError, match="inner") as caught:

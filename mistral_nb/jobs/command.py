@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mistral_nb.errors import InputError
+from mistral_nb.portal import wait_interruptibly
 
 if TYPE_CHECKING:
     import argparse
@@ -50,7 +51,7 @@ def work(session: _Session, options: argparse.Namespace) -> int:
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
-    ending.wait()
+    wait_interruptibly(ending.wait)
     print(f"Ending: {len(worker.active)} jobs under way.", file=sys.stderr, flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(1))
