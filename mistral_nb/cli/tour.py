@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["add_demo", "add_lab", "lab"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
+LESSONS = PACKAGE.parent / "notebooks"
+"""The lessons, in a checkout; an installed package has none."""
 
 
 def add_demo(add: Add) -> None:
@@ -40,10 +42,9 @@ def lab(options: argparse.Namespace) -> int:
     """Start JupyterLab on the lessons; see ``mistral-nb lab``."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise MissingPackage("`mistral-nb lab`", "jupyterlab", "lab")
-    lessons = PACKAGE.parent / "notebooks"
     command = [sys.executable, "-m", "jupyterlab", *options.rest]
-    if lessons.is_dir():
-        command.append(str(lessons))
+    if LESSONS.is_dir():
+        command.append(str(LESSONS))
     else:
         print("The lessons are in the project's folder notebooks/, which is not here.")
     if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -75,7 +76,7 @@ def _demo(_: argparse.Namespace) -> int:
         session.stream("Explain event loops", show=True).result()
     print(
         "\nBoth came from the built-in simulator. With MISTRAL_API_KEY set, the same calls in a\n"
-        "notebook go to Mistral. Open the lessons with: make lab"
+        f"notebook go to Mistral.{' Open the lessons with: make lab' if LESSONS.is_dir() else ''}"
     )
     return DONE
 
