@@ -17,10 +17,12 @@ if TYPE_CHECKING:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark every test of this folder."""
+    """Mark every test of this folder, and name the check that a smoke test is (make matrix)."""
     for item in items:
         if "tests/browser" in item.path.as_posix():
             item.add_marker(pytest.mark.browser)
+            for mark in item.iter_markers("smoke"):
+                item.user_properties.append(("check", mark.args[0]))
 
 
 # The package's scope, not the session's: while Playwright runs, its event loop counts as

@@ -13,10 +13,12 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import nbformat
+import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -287,6 +289,18 @@ class LabPage:
     def wait_idle(self) -> None:
         """Wait until the open notebook's kernel is ready and idle."""
         self.page.locator(f".jp-NotebookPanel:not(.lm-mod-hidden) {IDLE}").wait_for()
+
+    def need_subshells(self) -> None:
+        """Skip the test where a running cell keeps the kernel from hearing any widget."""
+        if not self._subshells:
+            pytest.skip("needs JupyterLab 4.4 and ipykernel 7: the kernel's subshells")
+
+    @cached_property
+    def _subshells(self) -> bool:
+        if not self.path:
+            self.open("subshells", ["1"])
+        current = "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+        return bool(self.page.evaluate(f"() => {current}.supportsSubshells === true"))
 
     @property
     def notebook(self) -> Locator:

@@ -112,7 +112,7 @@ def ended(panel: Locator, state: str = "done", turns: int | None = None) -> Loca
     return turn(panel)
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("chat, consent")
 def test_consent(lab: LabPage, server: Simulator) -> None:
     """A call runs once it is approved, with the arguments as edited; a denied one never runs."""
     panel = opened(lab, server, "consent", "print(ran)")
@@ -218,9 +218,10 @@ def test_restart_and_reopen(lab: LabPage, server: Simulator) -> None:
     ended(panel, turns=2).locator(".mnb-body").get_by_text("after it", exact=True).wait_for()
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("buttons while a cell runs")
 def test_works_while_a_cell_runs(lab: LabPage, server: Simulator) -> None:
     """With a cell that blocks the kernel, messages, consent and answers go on."""
+    lab.need_subshells()
     wait = "while not ran: time.sleep(0.05)\nprint('heard', ran)"
     panel = opened(lab, server, "blocked", wait)
     lab.start(1)

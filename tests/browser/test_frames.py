@@ -87,7 +87,7 @@ def test_a_second_view_shows_the_same(lab: LabPage, scripted: ScriptedServer) ->
         assert set(lab.outputs(number)[0]["data"]) == {"text/html", "text/plain"}
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("page reload")
 def test_a_reload_in_mid_stream(fresh_lab: LabPage, scripted: ScriptedServer) -> None:
     """A page loaded again while the reply arrives shows all of it, and can stop it."""
     lab = fresh_lab

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 LOAD = f"{ASK}\n%load_ext mistral_nb"
 
 
-@pytest.mark.smoke("cell magic")
+@pytest.mark.smoke("live stream")
 def test_a_magic_cell_streams_and_settles(lab: LabPage, scripted: ScriptedServer) -> None:
     """The reply shows below the cell, is kept under its name, and is shown once."""
     scripted.add("magic", ["**Bold** ", "words."])

@@ -59,7 +59,7 @@ def press(lab: LabPage, *keys: str) -> None:
         lab.page.keyboard.press(key)
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("review")
 def test_a_review_needs_only_the_keyboard(lab: LabPage) -> None:
     """Accept, choose, skip and undo by keys; the table holds what was decided."""
     view = opened(lab, few(), SAY)
@@ -240,9 +240,10 @@ def test_a_review_goes_on_after_a_restart(lab: LabPage, tmp_path: Path) -> None:
     assert lab.output(2).inner_text().split()[:7] == ["-", "-", "-", "-", "-", "b", "-"]
 
 
-@pytest.mark.smoke
+@pytest.mark.smoke("buttons while a cell runs")
 def test_a_review_works_while_a_cell_runs(lab: LabPage) -> None:
     """Decisions are taken, saved and answered while a cell blocks the kernel."""
+    lab.need_subshells()
     view = opened(lab, few(), "while r.counts['done'] < 7:\n    time.sleep(0.05)\nprint('seen')")
     lab.start(1)
     lab.eventually(lambda: "[*]" in lab.cell(1).locator(".jp-InputPrompt").inner_text(), "runs")

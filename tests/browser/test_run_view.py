@@ -170,9 +170,10 @@ def test_text_can_be_read_in_both_themes(lab: LabPage, server: Simulator) -> Non
         lab.theme("JupyterLab Light")
 
 
-@pytest.mark.smoke("run view, cell busy")
+@pytest.mark.smoke("buttons while a cell runs")
 def test_it_moves_and_obeys_while_a_cell_blocks(lab: LabPage, server: Simulator) -> None:
     """A cell that waits for the result holds up neither the view nor its buttons."""
+    lab.need_subshells()
     server.faults = Faults(latency=0.1)
     view = opened(
         lab,
@@ -204,7 +205,7 @@ def test_one_run_in_two_places(lab: LabPage, server: Simulator) -> None:
         assert lab.output(number).locator(".mnb-run").count() == 0
 
 
-@pytest.mark.smoke("run view, reloaded")
+@pytest.mark.smoke("page reload")
 def test_a_page_loaded_again_shows_all_there_is(lab: LabPage, server: Simulator) -> None:
     """After a reload in mid-run the view is there at once, moves, and shows the end."""
     view = opened(lab, label(server, "reloaded", shard_lines=30))

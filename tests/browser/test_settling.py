@@ -29,7 +29,7 @@ STATE = """() => {
 """Is the open notebook trusted, has it a kernel?"""
 
 
-@pytest.mark.smoke("settled")
+@pytest.mark.smoke("live stream")
 def test_settles_into_html_and_source(lab: LabPage, scripted: ScriptedServer) -> None:
     """The saved output is HTML and the Markdown source, and no widget is left anywhere."""
     scripted.add("settle", pieces(SOURCE, 7))
