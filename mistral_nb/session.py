@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from mistral_nb import portal
 from mistral_nb.client import Connection
+from mistral_nb.errors import InputError
 from mistral_nb.events import EventBus
 from mistral_nb.explaining import explain
 from mistral_nb.services import Services
@@ -169,7 +170,7 @@ class Session(Services):
         """Label a data set in files, larger than memory, into files of the same names.
 
         Args:
-            source: A .parquet or .csv file, or a folder of them.
+            source: A .parquet, .csv or .jsonl file, or a folder of them.
             out: Folder for the labelled parts, as parquet; made if it is not there.
             prompt: Template with ``{column}`` places, or a function of a row.
             **options: As for :meth:`label`.
@@ -261,9 +262,17 @@ class Session(Services):
 
         Returns:
             The review; ``review.table`` has the table with the decisions at any time.
+
+        Raises:
+            InputError: It is no run, or it has no column to review.
         """
-        from mistral_nb.labelling import as_pandas, reviews_file
+        from mistral_nb.labelling import Run, as_pandas, reviews_file
         from mistral_nb.widgets.review import review
+
+        if not isinstance(run, Run):
+            raise InputError(
+                f"run must be what mnb.label or mnb.resume(name) gives, not {type(run).__name__}."
+            )
 
         store = reviews_file(self.settings, run.name)
         table = as_pandas(run.result())

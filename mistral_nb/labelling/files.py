@@ -33,7 +33,7 @@ class FilesSource:
     """A data set in files, and the folder for its labelled parts.
 
     Args:
-        source: A .parquet or .csv file, or a folder of them.
+        source: A .parquet, .csv or .jsonl file, or a folder of them.
         out: Folder for the labelled parts; made if it is not there.
 
     Attributes:

@@ -1,14 +1,14 @@
 """Data sets in files: finding their parts, and reading each as Arrow record batches.
 
 Memory stays that of one batch, whatever the size of a file: parquet is read through a small
-buffer, csv block by block.
+buffer, csv and JSON lines block by block.
 """
 
 from __future__ import annotations
 
 import csv
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -16,17 +16,18 @@ import pyarrow as pa
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = ["Part", "find_parts", "to_frame"]
 
-SUFFIXES = (".parquet", ".csv")
+SUFFIXES = (".parquet", ".csv", ".jsonl")
 BATCH_ROWS, BATCH_BYTES = 10_000, 16_000_000
 """A batch has at most so many rows, and about so many bytes."""
 BLOCK = 8 << 20
-"""Bytes of text read at a time: no line of a csv file may be longer."""
+"""Bytes of text read at a time: no line of a csv or jsonl file may be longer."""
 BUFFER = 1 << 20
+_ANY = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}"
 
 # Whole numbers and truth values with gaps stay what they are: in plain pandas, a gap would
 # turn a batch's 3 into 3.0, and its prompts into others than those of the next batch.
@@ -79,9 +80,7 @@ class Part:
             InputError: The file is not what its suffix says.
         """
         with _told(self):
-            if self.path.suffix.lower() == ".parquet":
-                return _parquet(self).schema_arrow
-            return pa.schema([(name, pa.string()) for name in _header(self)])
+            return _KINDS[self.path.suffix.lower()].schema(self)
 
     def rows(self) -> int | None:
         """Return how many rows it has, where the file says so itself (parquet)."""
@@ -98,9 +97,8 @@ class Part:
         Raises:
             InputError: The file cannot be read to its end.
         """
-        readers = {".parquet": _parquet_batches, ".csv": _csv_batches}
         with _told(self):
-            for batch in readers[self.path.suffix.lower()](self):
+            for batch in _KINDS[self.path.suffix.lower()].batches(self):
                 for start in range(0, batch.num_rows, BATCH_ROWS):
                     yield batch.slice(start, BATCH_ROWS)
 
@@ -122,7 +120,7 @@ def find_parts(source: Path) -> list[Part]:
         raise InputError(f"{source} is not there.")
     if not source.is_dir():
         if source.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{source}: the name must end in {' or '.join(SUFFIXES)}.")
+            raise InputError(f"{source}: the name must end in {_ANY}.")
         return [Part.at(source, source.name)]
     found: dict[str, Part] = {}
     for path in source.rglob("*"):
@@ -132,7 +130,7 @@ def find_parts(source: Path) -> list[Part]:
             found[name.as_posix()] = Part.at(path, name.as_posix())
     kinds = sorted({part.path.suffix.lower() for part in found.values()})
     if not kinds:
-        raise InputError(f"{source} holds no {' or '.join(SUFFIXES)} file.")
+        raise InputError(f"{source} holds no {_ANY} file.")
     if len(kinds) > 1:
         raise InputError(f"{source} holds {' and '.join(kinds)} files: label one kind at a time.")
     return [found[name] for name in sorted(found)]
@@ -163,10 +161,21 @@ class _told:  # noqa: N801 - reads as a word of the language
             raise InputError(f"{self._path} cannot be read: {reason}.") from error
 
 
+class _Kind(NamedTuple):
+    """How a kind of file is read."""
+
+    schema: Callable[[Part], pa.Schema]
+    batches: Callable[[Part], Iterator[pa.RecordBatch]]
+
+
 def _parquet(part: Part) -> pa.parquet.ParquetFile:
     import pyarrow.parquet as pq
 
     return pq.ParquetFile(part.path, buffer_size=BUFFER, pre_buffer=False)
+
+
+def _parquet_schema(part: Part) -> pa.Schema:
+    return _parquet(part).schema_arrow
 
 
 def _parquet_batches(part: Part) -> Iterator[pa.RecordBatch]:
@@ -186,6 +195,10 @@ def _header(part: Part) -> list[str]:
     return names
 
 
+def _csv_schema(part: Part) -> pa.Schema:
+    return pa.schema([(name, pa.string()) for name in _header(part)])
+
+
 def _csv_batches(part: Part) -> Iterator[pa.RecordBatch]:
     from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
@@ -201,3 +214,41 @@ def _csv_batches(part: Part) -> Iterator[pa.RecordBatch]:
         part.path, ReadOptions(block_size=BLOCK, use_threads=False), parsed, texts
     ) as reader:
         yield from reader
+
+
+def _jsonl_schema(part: Part) -> pa.Schema:
+    """Take the fields and types of the first block; texts that look like times stay texts."""
+    from pyarrow.json import ReadOptions, open_json
+
+    with open_json(part.path, ReadOptions(block_size=BLOCK, use_threads=False)) as reader:
+        return pa.schema([field.with_type(_plain(field.type)) for field in reader.schema])
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind) or pa.types.is_null(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_plain(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_plain(field.type)) for field in kind])
+    return kind
+
+
+def _jsonl_batches(part: Part) -> Iterator[pa.RecordBatch]:
+    from pyarrow.json import ParseOptions, ReadOptions, open_json
+
+    # A field that first appears later is refused, not left out: a prompt may ask for it.
+    strict = ParseOptions(
+        explicit_schema=_jsonl_schema(part),
+        newlines_in_values=False,
+        unexpected_field_behavior="error",
+    )
+    with open_json(part.path, ReadOptions(block_size=BLOCK, use_threads=False), strict) as reader:
+        yield from reader
+
+
+_KINDS = {
+    ".parquet": _Kind(_parquet_schema, _parquet_batches),
+    ".csv": _Kind(_csv_schema, _csv_batches),
+    ".jsonl": _Kind(_jsonl_schema, _jsonl_batches),
+}

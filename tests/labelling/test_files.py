@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -181,6 +182,39 @@ def test_csv_cells_stay_texts(label: Label, tmp_path: Path) -> None:
     assert made["_error"].tolist()[2] == "empty value in column 'text'"
 
 
+def test_json_lines_are_read_as_they_stand(label: Label, tmp_path: Path) -> None:
+    """Fields of a jsonl part keep their types and gaps; texts like dates stay texts."""
+    path = tmp_path / "in.jsonl"
+    lines = [
+        {"id": 7, "text": "2024-05-01", "more": {"tags": ["a"], "at": "2024-05-01"}},
+        {"id": None, "text": "é"},
+        {"id": 9, "text": None, "more": {"tags": []}},
+    ]
+    path.write_bytes(b"\n".join(map(orjson.dumps, lines)))
+    label(FilesSource(path, tmp_path / "out"), "{id}: {text}").result(30)
+    made = pq.read_table(tmp_path / "out" / "in.parquet")
+    assert made["id"].to_pylist() == [7, None, 9]
+    assert made["text"].to_pylist() == ["2024-05-01", "é", None]
+    assert made["more"].to_pylist()[0] == {"tags": ["a"], "at": "2024-05-01"}
+    assert made["_error"].to_pylist()[1:] == [
+        "empty value in column 'id'",
+        "empty value in column 'text'",
+    ]
+
+
+def test_json_lines_that_change_are_refused(tmp_path: Path) -> None:
+    """A value of another type, or a field that the first lines do not have, is no silent gap."""
+    path = tmp_path / "in.jsonl"
+    same = b'{"n": 1}\n' * (parts.BLOCK // 9 + 2)
+    for odd in (b'{"n": "one"}', b'{"n": 1, "m": 2}', b"[1]", b"{"):
+        path.write_bytes(same + odd)
+        with pytest.raises(InputError, match=r"in\.jsonl cannot be read: "):
+            list(find_parts(path)[0].batches())
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"in\.jsonl cannot be read: "):
+        FilesSource(path, tmp_path / "out")
+
+
 def test_schemas_have_one_type_in_all_parts(label: Label, tmp_path: Path) -> None:
     """Columns have the same Arrow type in every part; what Arrow has no type for is JSON."""
     fields = {
@@ -258,10 +292,10 @@ def test_what_does_not_fit_is_refused(data: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nowhere is not there"):
         FilesSource(tmp_path / "nowhere", out)
     (data / "a.txt").write_text("x")
-    with pytest.raises(InputError, match=r"must end in \.parquet or \.csv"):
+    with pytest.raises(InputError, match=r"must end in \.parquet, \.csv or \.jsonl"):
         FilesSource(data / "a.txt", out)
     (tmp_path / "none").mkdir()
-    with pytest.raises(InputError, match=r"holds no \.parquet or \.csv file"):
+    with pytest.raises(InputError, match=r"holds no \.parquet, \.csv or \.jsonl file"):
         FilesSource(tmp_path / "none", out)
     (data / "b.csv").write_text("text,n\n")
     with pytest.raises(InputError, match=r"holds \.csv and \.parquet files"):
