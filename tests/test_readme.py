@@ -1,4 +1,4 @@
-"""The README's code runs, and prints what the README says it prints."""
+"""The code of the README and of the pages it leads to runs, and prints what they say."""
 
 from __future__ import annotations
 
@@ -8,26 +8,54 @@ import contextlib
 import inspect
 import io
 import re
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mistral_nb import cli
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "notebooks" / "README.md",
+    ROOT / "mistral_nb" / "simulator" / "README.md",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
+LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
+
+each_page = pytest.mark.parametrize(
+    "page", [pytest.param(page, id=str(page.relative_to(ROOT))) for page in PAGES]
+)
 
 
-def sections() -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield each section that holds Python: its heading, and its blocks as (language, text)."""
-    parts = re.split(r"^#+ (.*)$", README, flags=re.MULTILINE)
-    for heading, text in zip(parts[1::2], parts[2::2], strict=True):
-        blocks = BLOCK.findall(text)
-        if any(language == "python" for language, _ in blocks):
-            yield heading, blocks
+def prose(page: Path) -> str:
+    """Return the page without its blocks: a comment in code looks like a heading."""
+    return BLOCK.sub("", page.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return what GitHub makes of the page's headings."""
+    headings = HEADING.findall(prose(page))
+    return {re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-") for text in headings}
+
+
+def sections() -> Iterator[Any]:
+    """Yield each section that holds Python, as its blocks of (language, text)."""
+    for page in PAGES:
+        heading, blocks = "", []
+        text = page.read_text(encoding="utf-8")
+        for part in re.split(r"^(?=## )", text, flags=re.MULTILINE):
+            blocks = BLOCK.findall(part)
+            if any(language == "python" for language, _ in blocks):
+                heading = part.splitlines()[0].strip("# ")
+                yield pytest.param(blocks, id=f"{page.relative_to(ROOT)}: {heading}")
 
 
 async def run(code: str, namespace: dict[str, Any]) -> None:
@@ -39,10 +67,8 @@ async def run(code: str, namespace: dict[str, Any]) -> None:
         await result
 
 
-@pytest.mark.parametrize(("heading", "blocks"), [pytest.param(*s, id=s[0]) for s in sections()])
-def test_code_runs(
-    heading: str, blocks: list[tuple[str, str]], home: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.parametrize("blocks", list(sections()))
+def test_code_runs(blocks: list[tuple[str, str]], home: Path, monkeypatch: pytest.MonkeyPatch):
     """The blocks of a section run one after another; a `text` block is what the last printed."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr("mistral_nb.session._default._session", None)
@@ -57,21 +83,33 @@ def test_code_runs(
             assert printed.getvalue().rstrip() == text.rstrip()
 
 
-def test_links_lead_somewhere():
-    """Each file the README links to or shows is there, and each anchor is a heading of it."""
-    anchors = {
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        for heading in re.findall(r"^#+ (.*)$", README, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        if target.startswith("#"):
-            assert target[1:] in anchors, target
-        elif not target.startswith("https://"):
-            assert (ROOT / target).exists(), target
+@each_page
+def test_links_lead_somewhere(page: Path):
+    """Each file that a page links to or shows is there, and each anchor is a heading in it."""
+    for target in (link or source for link, source in LINK.findall(prose(page))):
+        if target.startswith("https://"):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), target
+        assert not anchor or file.suffix != ".md" or anchor in anchors(file), target
 
 
-def test_make_commands_exist():
-    """Each `make` command that the README names is a target."""
+@each_page
+def test_make_commands_exist(page: Path):
+    """Each `make` command that a page names is a target."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for name in set(re.findall(r"\bmake (\w+)", re.sub(r"[^`]*(`[^`]*`)|[^`]+", r"\1", README))):
+    text = page.read_text(encoding="utf-8")
+    code = re.findall(r"`([^`\n]+)`", text) + [block for _, block in BLOCK.findall(text)]
+    for name in set(re.findall(r"^make (\w+)", "\n".join(code), re.MULTILINE)):
         assert re.search(rf"^{name}:", makefile, re.MULTILINE), name
+
+
+@each_page
+def test_shell_commands_are_understood(page: Path):
+    """Each `mistral-nb` command that a page shows is one that the command line takes."""
+    shells = [text for language, text in BLOCK.findall(page.read_text("utf-8")) if language == "sh"]
+    for line in "".join(shells).replace("\\\n", " ").splitlines():
+        words = shlex.split(line.rstrip("& "), comments=True)
+        if words[:1] == ["mistral-nb"]:
+            cli._parser().parse_args(words[1:])
