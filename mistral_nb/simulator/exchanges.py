@@ -24,7 +24,7 @@ from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 from mistral_nb.simulator.scrubbing import ScrubbedStream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from mistral_nb.simulator.scrubbing import Scrubber
 
@@ -46,6 +46,10 @@ PIECE = 3 << 16
 """Bytes written at once: divisible by 3, so that base64 goes on without a seam."""
 KEPT_HEADERS = ("accept", "content-disposition", "content-type", "location", "retry-after")
 KEPT_PREFIXES = ("x-ratelimit-", "x-model-")
+_ID = re.compile(
+    rb"(?<![0-9a-zA-Z])(?:[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
+    rb"|(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,})(?![0-9a-zA-Z])"
+)
 _EVENT_END = re.compile(rb"(\r\n\r\n|\n\n|\r\r)")
 _BOUNDARY = re.compile(r'boundary=(?:"([^"]+)"|([^";,\s]+))', re.IGNORECASE)
 
@@ -70,7 +74,7 @@ class Half(BaseModel):
     cut: bool = False
 
     def body(self) -> bytes:
-        """Return the body, byte by byte as it came; that of a stream is in its events."""
+        """Return the body, byte by byte as it came."""
         if "data" in self.model_fields_set:
             return orjson.dumps(self.data)
         return self.base64 or self.text.encode()
@@ -89,10 +93,14 @@ class Asked(Half):
     path: str
     query: str = ""
 
-    def fingerprint(self) -> str:
-        """Return what it has in common with requests that ask for the same."""
+    def fingerprint(self, given: Collection[bytes] | None = None) -> str:
+        """Return what it has in common with requests that ask for the same.
+
+        Args:
+            given: As for :func:`fingerprint`.
+        """
         body = self.body()
-        return fingerprint(self.method, self.path, self.query, [body], len(body))
+        return fingerprint(self.method, self.path, self.query, [body], len(body), given)
 
 
 class Said(Half):
@@ -106,6 +114,12 @@ class Said(Half):
     status: Annotated[int, Field(ge=200, le=599)]
     events: list[tuple[Annotated[float, Field(ge=0)], str]] | None = None
 
+    def body(self) -> bytes:
+        """Return the body, byte by byte as it came."""
+        if self.events is not None:
+            return "".join(text for _, text in self.events).encode()
+        return super().body()
+
 
 class Exchange(BaseModel):
     """A request and its response."""
@@ -114,6 +128,17 @@ class Exchange(BaseModel):
 
     request: Asked
     response: Said
+
+    def note_ids(self, drawn: set[bytes], given: set[bytes]) -> None:
+        """Sort ids by who said them first.
+
+        Args:
+            drawn: Those of clients; added to.
+            given: Those of the server; added to.
+        """
+        asked = [self.request.path.encode(), self.request.query.encode(), self.request.body()]
+        drawn.update(*(set(_ID.findall(each)) - given for each in asked))
+        given.update(set(_ID.findall(self.response.body())) - drawn)
 
 
 def kept_headers(headers: Mapping[str, str], scrub: Scrubber) -> dict[str, str]:
@@ -230,7 +255,7 @@ class Events:
         *whole, self._held = _EVENT_END.split(self._held + data)
         for event, end in zip(whole[::2], whole[1::2], strict=True):
             self._add(event + end)
-            self.over = self.over or event.endswith(b"data: [DONE]")
+            self.over = self.over or event.replace(b" ", b"").endswith(b"data:[DONE]")
 
     def finish(self) -> None:
         """Say that this was all."""
@@ -260,7 +285,14 @@ def _as_json(body: bytes, *, exact: bool) -> bytes:
     return b"" if exact and compact != body else compact
 
 
-def fingerprint(method: str, path: str, query: str, body: Iterable[bytes], size: int) -> str:
+def fingerprint(
+    method: str,
+    path: str,
+    query: str,
+    body: Iterable[bytes],
+    size: int,
+    given: Collection[bytes] | None = None,
+) -> str:
     """Return what two requests have in common that ask for the same.
 
     Args:
@@ -270,17 +302,26 @@ def fingerprint(method: str, path: str, query: str, body: Iterable[bytes], size:
         body: In pieces, without secrets. Of JSON neither the order of the fields matters nor
             whether a whole number is written with a fraction.
         size: Bytes of the body.
+        given: Ids that the server gave: others, which a client drew by lot, do not matter.
+            None if all matter.
     """
     asked = sorted(parse_qsl(query, keep_blank_values=True))
-    digest = hashlib.sha256(orjson.dumps([method.upper(), path, asked]))
+    head = orjson.dumps([method.upper(), path, asked])
     if size <= LARGEST_JSON:
         whole = b"".join(body)
         with suppress(orjson.JSONDecodeError, RecursionError):
             whole = orjson.dumps(_plain(orjson.loads(whole)), option=orjson.OPT_SORT_KEYS)
+        if given is not None:
+            head, whole = (_without_lots(data, given) for data in (head, whole))
         body = [whole]
+    digest = hashlib.sha256(head)
     for data in body:
         digest.update(data)
     return digest.hexdigest()
+
+
+def _without_lots(data: bytes, given: Collection[bytes]) -> bytes:
+    return _ID.sub(lambda found: found[0] if found[0] in given else b"*", data)
 
 
 def _plain(value: Any) -> Any:

@@ -143,7 +143,7 @@ def record(
             the file holds something else.
         SettingsError: The upstream or the key is malformed.
         StoreError: The file cannot be written.
-        OSError: The port is taken.
+        PortTaken: Nothing can listen at the port.
     """
     settings = resolve(api_key=api_key, server_url=upstream or LIVE_URL)
     url = urlsplit(settings.base_url)
@@ -163,7 +163,7 @@ def record(
     cassette = Cassette(_file(file))
     try:
         return Recorder(cassette, settings.base_url, key, port)
-    except OSError:
+    except BaseException:
         cassette.close()
         raise
 
@@ -198,7 +198,7 @@ class _Proxy:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one request on."""
         request = Request(scope, receive)
-        problem = _problem(request.headers)
+        problem = _problem(request.headers, has_key=self._key is not None)
         if problem is not None:
             await problem(scope, receive, send)
             return
@@ -224,28 +224,22 @@ class _Proxy:
         headers.append(("accept-encoding", "identity"))
         if self._key:
             headers.append(("authorization", f"Bearer {self._key}"))
-        url = self._upstream + request.scope["raw_path"].decode("ascii")
-        if request.url.query:
-            url += f"?{request.url.query}"
+        base = httpx2.URL(self._upstream)
+        target = base.raw_path.rstrip(b"/") + request.scope["raw_path"]
+        if query := request.scope["query_string"]:
+            target += b"?" + query
+        url = base.copy_with(raw_path=target)  # whatever the path is, the host is the upstream's
         wanted = self._http.build_request(request.method, url, headers=headers, content=body)
-        return await self._http.send(wanted, stream=True)
+        response = await self._http.send(wanted, stream=True)
+        location = response.headers.get("location", "")
+        if location.startswith(f"{self._upstream}/"):  # within the upstream it leads through here
+            response.headers["location"] = location.removeprefix(self._upstream)
+        return response
 
     def scrubber(self, headers: Mapping[str, str]) -> Scrubber:
         """Return what takes the secrets out of one exchange."""
-        keys = [*sent_keys(headers), *([self._key] if self._key else [])]
-        return Scrubber(keys, boundary_of(headers))
-
-    def headers(self, response: httpx2.Response) -> list[tuple[bytes, bytes]]:
-        """Return the headers of an answer as the client gets them."""
-        headers = []
-        decoded = "content-encoding" in response.headers
-        for name, value in response.headers.multi_items():
-            if name in NOT_PASSED_BACK or (decoded and name == "content-length"):
-                continue
-            if name == "location":  # within the upstream it leads through here
-                value = value.removeprefix(self._upstream) or "/"  # noqa: PLW2901
-            headers.append((name.encode("latin-1"), value.encode("latin-1")))
-        return headers
+        keys = [*sent_keys(headers), self._key or ""]
+        return Scrubber((key for key in keys if len(key) >= SHORTEST_KEY), boundary_of(headers))
 
     def write(self, line: Iterator[bytes]) -> None:
         """Record an exchange; a full disk is told once, and the client does not suffer."""
@@ -315,7 +309,7 @@ class _Passing:
             {
                 "type": "http.response.start",
                 "status": response.status_code,
-                "headers": self._proxy.headers(response),
+                "headers": _passed_back(response.headers),
             }
         )
         held = b""  # of a plain body: who has all of it finds it in the file
@@ -364,12 +358,26 @@ def _has_body(headers: Mapping[str, str]) -> bool:
     return "content-length" in headers or "transfer-encoding" in headers
 
 
-def _problem(headers: Mapping[str, str]) -> Response | None:
-    """Return the refusal of a request that must not go on."""
+def _passed_back(headers: httpx2.Headers) -> list[tuple[bytes, bytes]]:
+    """Return the headers of an answer as the client gets them: of a body that is decoded."""
+    dropped = NOT_PASSED_BACK
+    if "content-encoding" in headers:
+        dropped |= {"content-length"}
+    named = [(name, value) for name, value in headers.multi_items() if name not in dropped]
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named]
+
+
+def _problem(headers: Mapping[str, str], *, has_key: bool) -> Response | None:
+    """Return the refusal of a request that must not go on.
+
+    Args:
+        headers: Of the request.
+        has_key: Whether the recorder uses a key of its own.
+    """
     if "origin" in headers or headers.get("sec-fetch-site", "none") != "none":
         # A page in a browser must not spend the key of whoever runs this.
         return JsonReply({"detail": "Not for web pages"}, 403)
-    if any(len(key) < SHORTEST_KEY for key in sent_keys(headers)):
+    if not has_key and any(len(key) < SHORTEST_KEY for key in sent_keys(headers)):
         message = (
             f"A key of fewer than {SHORTEST_KEY} characters cannot be kept out of a recording: "
             "it may be part of any word. Use another one."

@@ -23,12 +23,14 @@ from mistral_nb.simulator.validation import ApiProblem
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from mistral_nb.simulator.cassette import Place
     from mistral_nb.simulator.server import Core
+
+    Fingerprint = Callable[[Collection[bytes] | None], str]
 
 __all__ = ["Otherwise", "Pace", "Player", "Replaying"]
 
@@ -61,20 +63,21 @@ class Player:
         self.where = where
         self.pace = pace
         self.otherwise = otherwise
-        self._answers: defaultdict[str, list[Place]] = defaultdict(list)
-        self._asked: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        drawn: set[bytes] = set()
+        given: set[bytes] = set()
+        for _, exchange in read_cassette(where):
+            exchange.note_ids(drawn, given)
+        # First as it was asked; then whatever ids a client drew by lot.
+        self._answers = (_Answers(None), _Answers(given))
         for place, exchange in read_cassette(where):
-            self._answers[exchange.request.fingerprint()].append(place)
+            for answers in self._answers:
+                answers.add(exchange.request.fingerprint(answers.given), place)
 
-    def __len__(self) -> int:
-        return sum(map(len, self._answers.values()))
-
-    def take(self, asked: str) -> Said | None:
+    def take(self, fingerprint: Fingerprint) -> Said | None:
         """Return the next answer to a request; the last one again after that.
 
         Args:
-            asked: Its fingerprint.
+            fingerprint: Gives that of the request, where only these ids matter.
 
         Returns:
             The answer, or None if this was never asked.
@@ -83,13 +86,11 @@ class Player:
             InputError: The file has changed since it was read.
             OSError: It is gone.
         """
-        with self._lock:
-            answers = self._answers.get(asked)
-            if not answers:
-                return None
-            place = answers[min(self._asked[asked], len(answers) - 1)]
-            self._asked[asked] += 1
-        return place.read().response
+        for answers in self._answers:
+            place = answers.take(fingerprint(answers.given))
+            if place is not None:
+                return place.read().response
+        return None
 
     def refusal(self, method: str, path: str, query: str, body: bytes) -> ApiProblem:
         """Say that this was never asked, and what comes nearest.
@@ -119,6 +120,34 @@ class Player:
             message = f"This {name} was not recorded. {_difference(asked, *nearest[1:])}"
         message += ' Record it as well, or replay with otherwise="rules".'
         return ApiProblem.of(404, message, "not_recorded")
+
+
+class _Answers:
+    """Recorded answers by what was asked, and how many of them have been given.
+
+    Args:
+        given: Ids that matter, as for :func:`fingerprint`.
+    """
+
+    def __init__(self, given: Collection[bytes] | None) -> None:
+        self.given = given
+        self._places: defaultdict[str, list[Place]] = defaultdict(list)
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, asked: str, place: Place) -> None:
+        """Add one."""
+        self._places[asked].append(place)
+
+    def take(self, asked: str) -> Place | None:
+        """Return where the next one is, then the last one again; None if there is none."""
+        with self._lock:
+            places = self._places.get(asked)
+            if not places:
+                return None
+            number = min(self._taken[asked], len(places) - 1)
+            self._taken[asked] += 1
+            return places[number]
 
 
 class Replaying:
@@ -183,8 +212,11 @@ class _Request:
 
     def answer(self, player: Player) -> Said | None:
         """Return what was recorded for it."""
+        return player.take(self._fingerprint)
+
+    def _fingerprint(self, given: Collection[bytes] | None) -> str:
         pieces, size = self._body.pieces(), self._body.size
-        return player.take(fingerprint(self._method, self._path, self._query, pieces, size))
+        return fingerprint(self._method, self._path, self._query, pieces, size, given)
 
     def refusal(self, player: Player) -> ApiProblem:
         """Say how it differs from what was recorded."""
@@ -214,7 +246,7 @@ class _Request:
 
 async def _play(said: Said, pace: Pace, started: float, send: Send) -> None:
     headers = kept_headers(said.headers, Scrubber())
-    body = said.body()
+    body = b"" if said.events else said.body()
     if said.events is None and not said.cut:
         headers["content-length"] = str(len(body))
     await send(
@@ -242,7 +274,8 @@ def _fields(query: str, body: bytes) -> dict[str, Any]:
     try:
         found = orjson.loads(body) if body else {}
     except orjson.JSONDecodeError:
-        found = {"body": body.decode(errors="replace")}
+        lines = body.decode(errors="replace").splitlines()
+        found = {f"line {number} of the body": line for number, line in enumerate(lines, 1)}
     fields = {"query": query} if query else {}
     waiting: list[tuple[str, Any]] = [("", found)]
     while waiting:

@@ -148,9 +148,10 @@ class Simulator:
     ) -> None:
         """Answer as a recording says: the n-th time a request comes, with its n-th answer.
 
-        Two requests are the same if method, path, query and body are; the order of a JSON
-        object's fields, keys and the boundaries of uploads do not count. After the last answer
-        to a request it is given again. Any key is right, and none.
+        Two requests are the same if method, path, query and body are. The order of a JSON
+        object's fields, keys, the boundaries of uploads and ids that a client drew by lot do
+        not count. After the last answer to a request it is given again. Any key is right, and
+        none.
 
         Args:
             recording: File or folder that :func:`mistral_nb.simulator.record` wrote; a
@@ -249,7 +250,7 @@ def start_simulator(
 
     Raises:
         StoreError: The folder cannot be used.
-        OSError: The port is taken.
+        PortTaken: Nothing can listen at the port.
     """
     temporary = Path(tempfile.mkdtemp(prefix="mistral-simulator-")) if home is None else None
     state = State(Path(home) if home is not None else temporary or Path(), seed)
@@ -334,7 +335,7 @@ def replay(
 
     Raises:
         InputError: There is no such recording, or an option is unknown.
-        OSError: The port is taken.
+        PortTaken: Nothing can listen at the port.
     """
     simulator = start_simulator(port=port)
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import socket
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import pandas as pd
 import pytest
 from mistralai.client import Mistral
 from mistralai.client.errors import SDKError
@@ -270,11 +272,15 @@ def test_a_key_of_its_own_takes_the_place_of_any_other(upstream, tmp_path) -> No
 def test_a_redirect_is_not_followed_with_the_key(tmp_path) -> None:
     """Another host is asked by the client or not at all; the recorder asks its upstream only."""
     other = Upstream()
-    server = Upstream(lambda *_: Say(307, b"", {"location": f"{other.url}/v1/x?sig=secret"}))
+    answers = [Say(307, b"", {"location": f"{other.url}/v1/x?sig=secret"})]
+    server = Upstream(lambda *_: answers[-1])
     file = tmp_path / "r.jsonl"
     try:
         with mnb.simulator.record(file, upstream=server.url, api_key=KEY) as it:
             reply = httpx2.post(f"{it.url}/v1/x", json={})
+            assert reply.headers["location"].startswith(other.url)
+            answers.append(Say(308, b"", {"location": f"{server.url}/v1/y"}))
+            assert httpx2.get(f"{it.url}/v1/x").headers["location"] == "/v1/y"
         assert (reply.status_code, other.arrivals) == (307, [])
         assert "secret" not in file.read_text()
     finally:
@@ -293,6 +299,24 @@ def test_web_pages_and_other_names_are_refused(upstream, tmp_path) -> None:
             assert httpx2.get(f"{it.url}/v1/models", headers=headers).status_code in {400, 403}
         assert it.count == 0
         assert httpx2.get(f"{it.url}/v1/models").status_code == 200
+
+
+@pytest.mark.parametrize("target", ["@{other}/v1/x", "http://{other}/v1/x", "{other}"])
+def test_no_path_leads_to_another_host(tmp_path, target) -> None:
+    """A target that would complete the upstream's address to another one is refused by its form."""
+    server, other = Upstream(), Upstream()
+    try:
+        with mnb.simulator.record(tmp_path / "a.jsonl", upstream=server.url, api_key=KEY) as it:
+            host, port = it.url.removeprefix("http://").split(":")
+            line = f"GET {target.format(other=other.url.removeprefix('http://'))} HTTP/1.1\r\n"
+            with socket.create_connection((host, int(port)), timeout=20) as plain:
+                plain.sendall(f"{line}host: localhost\r\nconnection: close\r\n\r\n".encode())
+                with plain.makefile("rb") as answer:
+                    assert answer.readline().split()[1] in {b"400", b"404"}
+        assert server.arrivals == other.arrivals == []
+    finally:
+        server.close()
+        other.close()
 
 
 @pytest.mark.parametrize(
@@ -373,6 +397,38 @@ def test_a_killed_recorder_leaves_what_was_over(upstream, tmp_path) -> None:
     with mnb.simulator.record(file, upstream=upstream.url) as it, sdk(it.url) as (client, _):
         client.chat.complete(model=MODEL, messages=HI)
     assert len(recorded(file)) == 3
+
+
+def test_a_full_disk_does_not_spoil_the_answer(upstream, tmp_path) -> None:
+    """What cannot be written is told; the client has its reply, the file what fitted before."""
+    file = tmp_path / "full.jsonl"
+    words = ["simulator", "--port", "0", "--record", str(file), "--upstream", upstream.url]
+    limited = (
+        "import resource, sys; from mistral_nb.cli import main;"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000)); sys.exit(main(sys.argv[1:]))"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        [sys.executable, "-c", limited, *words], stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            found = re.search(r"http://\S+\d", process.stdout.readline())
+            assert found is not None
+            body = {"model": MODEL, "messages": HI}
+            for _ in range(9):
+                reply = httpx2.post(
+                    f"{found.group()}/v1/chat/completions", json=body, headers={"x-api-key": KEY}
+                )
+                assert reply.json()["choices"]
+            process.terminate()
+            assert process.wait(timeout=10) == 0
+            assert process.stderr.read().count("Not recorded") == 1
+            assert f"{len(recorded(file))} exchanges" in process.stdout.read()
+        finally:
+            process.kill()
+    assert 0 < len(recorded(file)) < 9
 
 
 def test_the_command_replays_and_says_so(tmp_path, write) -> None:
@@ -473,6 +529,47 @@ def test_the_nth_time_gets_the_nth_answer(simulator, ask, write) -> None:
     )
     assert [ask([0]).json() for _ in range(3)] == [0, 2, 2]
     assert [ask([1]).json() for _ in range(3)] == [1, 3, 3]
+
+
+def test_ids_drawn_by_lot_do_not_count(simulator, ask, write) -> None:
+    """A client's own random id may differ; one that the server gave may not, nor may the rest."""
+    ours, theirs = "0b9c0de1", "5f3c4f0e-97b1-4cf4-a6c5-8f1e2d3c4b5a"
+    body = {"run": f"run-{ours}", "file": theirs}
+    simulator.replay(
+        write(
+            exchange(path="/v1/files", body={}, answer={"id": theirs}),
+            exchange(body=body, answer=1),
+            exchange(body=body | {"run": "run-1a2b3c4d"}, answer=2),
+        )
+    )
+    assert ask(body).json() == 1
+    assert [ask(body | {"run": f"run-77777e{n}"}).json() for n in (70, 71)] == [1, 2]
+    assert ask(body | {"file": theirs.replace("5", "6")}).status_code == 404
+    assert ask(body | {"run": "run-never"}).status_code == 404
+
+
+def test_an_upload_that_differs_is_shown_by_its_line(simulator, write) -> None:
+    """Of a body that is no JSON the first line that differs is told."""
+    line = exchange(path="/v1/files", answer=1)
+    line["request"]["text"] = "a\nb\nc"
+    simulator.replay(write(line))
+    said = httpx2.post(f"{simulator.url}/v1/files", content=b"a\nB\nc").json()["message"]
+    assert 'line 2 of the body is "b", here "B".' in said
+
+
+def test_a_batch_run_is_replayed_to_a_new_ledger(upstream, tmp_path) -> None:
+    """A labelled table comes back the same, though each run has an id of its own."""
+    table = pd.DataFrame({"text": ["card lost", "where is it", "refund please"]})
+
+    def labelled(url: str, name: str) -> pd.DataFrame:
+        session = mnb.connect(server_url=url, home=tmp_path / name)
+        run = session.label(table, "Topic? {text}", labels=["a", "b"], mode="batch", show=False)
+        return run.result(60)
+
+    with mnb.simulator.record(tmp_path / "b.jsonl", upstream=upstream.url, api_key=KEY) as it:
+        first = labelled(it.url, "first")
+    with mnb.simulator.replay(tmp_path / "b.jsonl") as player:
+        pd.testing.assert_frame_equal(labelled(player.url, "second"), first)
 
 
 def test_what_was_not_recorded_is_explained(simulator, ask, write) -> None:
