@@ -1,4 +1,4 @@
-"""Fixtures: one JupyterLab and one Chromium for all browser tests, a page for each file."""
+"""Fixtures: one JupyterLab, one Chromium and one page for all browser tests of a process."""
 
 from __future__ import annotations
 
@@ -11,9 +11,14 @@ from tests.browser.lab import CHROMIUM, LabPage, LabServer, launch
 from tests.browser.scripted import ScriptedServer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     from playwright.sync_api import Browser
+
+
+FAILED = pytest.StashKey[bool]()
+PATIENCE = 300
+"""Seconds for one test: a machine with two busy cores takes a minute to open JupyterLab."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -23,6 +28,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
             for mark in item.iter_markers("smoke"):
                 item.user_properties.append(("check", mark.args[0]))
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(PATIENCE))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note which test failed: the next one gets a new page and new kernels."""
+    report = yield
+    item.stash[FAILED] = item.stash.get(FAILED, False) or report.failed
+    return report
 
 
 # The package's scope, not the session's: while Playwright runs, its event loop counts as
@@ -63,26 +80,27 @@ def lab_server(
     server.stop()
 
 
-@pytest.fixture(scope="module")
-def module_page(lab_server: LabServer, browser: Browser) -> Iterator[LabPage]:
-    """A page that the tests of one file share: JupyterLab takes seconds to load."""
-    page = LabPage(lab_server, browser)
-    yield page
-    page.close()
+@pytest.fixture(scope="package")
+def pages(lab_server: LabServer, browser: Browser) -> Iterator[list[LabPage]]:
+    """The page that all tests share, once there is one: JupyterLab takes seconds to load."""
+    kept: list[LabPage] = []
+    yield kept
+    for page in kept:
+        page.close()
 
 
 @pytest.fixture
-def lab(module_page: LabPage) -> Iterator[LabPage]:
+def lab(
+    request: pytest.FixtureRequest, pages: list[LabPage], lab_server: LabServer, browser: Browser
+) -> Iterator[LabPage]:
     """The shared page; the test fails if it logs an error or asks for anything outside."""
-    module_page.problems.clear()
-    yield module_page
-    assert module_page.problems == []
-
-
-@pytest.fixture
-def fresh_lab(lab_server: LabServer, browser: Browser) -> Iterator[LabPage]:
-    """A page of the test's own, held to the same."""
-    page = LabPage(lab_server, browser)
+    if not pages:
+        pages.append(LabPage(lab_server, browser))
+    page = pages[0]
+    page.problems.clear()
     yield page
-    page.close()
+    if page.problems or request.node.stash[FAILED]:
+        pages.remove(page)
+        page.close()
+        lab_server.forget_kernels()
     assert page.problems == []

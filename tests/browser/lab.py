@@ -50,10 +50,12 @@ ASK = """\
 import os
 import mistral_nb as mnb
 if "session" not in globals():
+    from mistral_nb.widgets import stream_view
+    stream_view.READY_LIMIT = 60.0  # the page of a busy machine is slow, not absent
     session = mnb.connect(api_key="test-key", server_url=os.environ["SCRIPTED_URL"])
 """
 """First lines of a cell: a session with the scripted server."""
-STEP = 30.0
+STEP = 60.0
 """Longest wait for one step, in seconds: two cores may be busy with other tests."""
 
 
@@ -173,6 +175,10 @@ class LabServer:
         if self._kernels.get(name) not in alive:
             self._kernels[name] = self.api("POST", "kernels", {"name": "python3", "path": ""})["id"]
         return self._kernels[name]
+
+    def forget_kernels(self) -> None:
+        """Have later notebooks get new kernels: a failed test may have left one at work."""
+        self._kernels.clear()
 
     def read(self, path: str) -> nbformat.NotebookNode:
         """Read a notebook back from disk."""

@@ -20,6 +20,7 @@ class Script:
     Attributes:
         deltas: What each chunk's ``delta`` holds; a str is short for ``{"content": str}``.
         rate: Chunks a second; None sends them all at once.
+        limit: Chunks that may be sent by now; None for all. A test raises it.
         delay: Seconds before the first chunk.
         finish: The finish reason; None ends the stream without one.
         hold: After the chunks, keep the connection open until the reader closes it.
@@ -34,6 +35,7 @@ class Script:
 
     deltas: Sequence[str | dict[str, Any]]
     rate: float | None = None
+    limit: int | None = None
     delay: float = 0.0
     finish: str | None = "stop"
     hold: bool = False
@@ -137,6 +139,8 @@ class ScriptedServer:
         for number, delta in enumerate(script.deltas):
             if script.rate is not None:
                 await asyncio.sleep(start + number / script.rate - time.monotonic())
+            while script.limit is not None and number >= script.limit:
+                await asyncio.sleep(0.01)
             writer.write(_event(model, {"content": delta} if isinstance(delta, str) else delta))
             script.sent += 1
             script.last_at = time.time()

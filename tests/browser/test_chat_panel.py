@@ -158,9 +158,8 @@ def test_stop_in_mid_tool_and_mid_stream(lab: LabPage, server: Simulator) -> Non
     assert turn(panel, 1).locator(".mnb-body").last.text_content()
 
 
-def test_a_reload_in_mid_stream_and_a_second_view(fresh_lab: LabPage, server: Simulator) -> None:
+def test_a_reload_in_mid_stream_and_a_second_view(lab: LabPage, server: Simulator) -> None:
     """After a reload the panel goes on where it is; a view below another cell shows the same."""
-    lab = fresh_lab
     panel = opened(lab, server, "reloaded", "panel", kernel="reloaded")
     lab.save()
     server.chunk_delay = 0.1

@@ -88,9 +88,8 @@ def test_a_second_view_shows_the_same(lab: LabPage, scripted: ScriptedServer) ->
 
 
 @pytest.mark.smoke("page reload")
-def test_a_reload_in_mid_stream(fresh_lab: LabPage, scripted: ScriptedServer) -> None:
+def test_a_reload_in_mid_stream(lab: LabPage, scripted: ScriptedServer) -> None:
     """A page loaded again while the reply arrives shows all of it, and can stop it."""
-    lab = fresh_lab
     script = scripted.add("reload", pieces(COUNT, 7), rate=60, hold=True)
     lab.open("reload", [f"{ASK}\nreply = session.stream('x', model='reload')", "reply.text"])
     lab.run(0)

@@ -71,12 +71,14 @@ def test_tool_calls_show_their_arguments(lab: LabPage, scripted: ScriptedServer)
         return {"tool_calls": [{"index": 0, "id": "c1", "function": function}]}
 
     deltas = [call('{"city": ', "get_weather"), call('"Paris"'), call(', "days": 3}')]
-    script = scripted.add("tools", deltas, rate=4, finish="tool_calls")
+    script = scripted.add("tools", deltas, limit=1, finish="tool_calls")
     lab.open("tools", [f"{ASK}\nreply = session.stream('x', model='tools', settle=False)"])
     lab.start(0)
     view = lab.view(0)
     view.get_by_text("get_weather").wait_for()
+    script.limit = 2
     view.get_by_text('{"city": "Paris"', exact=True).wait_for()
+    script.limit = 3
     view.get_by_text('"days": 3').wait_for()
     lab.eventually(lambda: '{\n  "city": "Paris",\n  "days": 3\n}' in view.inner_text(), "pretty")
     view.get_by_text(re.compile("Asks for a tool")).wait_for()

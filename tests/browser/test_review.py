@@ -255,9 +255,8 @@ def test_a_review_works_while_a_cell_runs(lab: LabPage) -> None:
     lab.output(1).get_by_text("seen").wait_for()
 
 
-def test_a_reloaded_page_goes_on(fresh_lab: LabPage) -> None:
+def test_a_reloaded_page_goes_on(lab: LabPage) -> None:
     """After a reload the view is there again and works; nothing decided is lost."""
-    lab = fresh_lab
     view = opened(lab, few(), SAY, kernel="reload")
     press(lab, "3")
     saved(view, "1 of 7, 1 corrected")

@@ -10,18 +10,24 @@ if TYPE_CHECKING:
     from tests.browser.lab import LabPage
     from tests.browser.scripted import Script, ScriptedServer
 
-LINES = "".join(f"Line {number} of a long reply.\n\n" for number in range(400))
+LINES = [f"Line {number} of a long reply.\n\n" for number in range(400)]
 SCROLLER = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"
 SCROLLED = f"document.querySelector('{SCROLLER}').scrollTop"
 
 
 def begin(lab: LabPage, scripted: ScriptedServer, name: str) -> Script:
-    """Start a reply that outgrows the screen, and put its end in sight."""
-    script = scripted.add(name, pieces(LINES, 27), rate=25, hold=True)
+    """Start a reply that can outgrow the screen, and put its end in sight."""
+    script = scripted.add(name, LINES, rate=25, limit=5, hold=True)
     lab.open(name, [f"{ASK}\nreply = session.stream('x', model={name!r})"])
     lab.start(0)
     lab.view(0).get_by_text("Line 3 of").wait_for()
     return script
+
+
+def grow(lab: LabPage, script: Script, lines: int) -> None:
+    """Let the reply go on, and wait until the page shows so many of its lines."""
+    script.limit = lines
+    lab.view(0).get_by_text(f"Line {lines - 2} of").wait_for()
 
 
 def end_in_sight(lab: LabPage) -> bool:
@@ -42,7 +48,7 @@ def end_in_sight(lab: LabPage) -> bool:
 def test_the_end_stays_in_sight(lab: LabPage, scripted: ScriptedServer) -> None:
     """While the reply outgrows the screen, the page follows its end."""
     script = begin(lab, scripted, "follow")
-    lab.eventually(lambda: script.sent > 60, "it has outgrown the screen")
+    grow(lab, script, 60)
     lab.eventually(lambda: lab.page.evaluate(SCROLLED) > 0, "the page follows")
     lab.eventually(lambda: end_in_sight(lab), "the end is in sight")
     lab.view(0).get_by_role("button", name="Stop").click()
@@ -53,16 +59,18 @@ def test_the_end_stays_in_sight(lab: LabPage, scripted: ScriptedServer) -> None:
 def test_a_reader_who_scrolls_up_is_left_alone(lab: LabPage, scripted: ScriptedServer) -> None:
     """After a turn of the wheel the page stays where it is, until the end is in sight again."""
     script = begin(lab, scripted, "wheel")
+    grow(lab, script, 60)
     lab.eventually(lambda: lab.page.evaluate(SCROLLED) > 600, "it has outgrown the screen")
     lab.view(0).hover()
     lab.page.mouse.wheel(0, -600)
     lab.page.wait_for_timeout(200)
     place = lab.page.evaluate(SCROLLED)
-    sent = script.sent
-    lab.eventually(lambda: script.sent > sent + 30, "it grows further")
+    grow(lab, script, 90)
     assert lab.page.evaluate(SCROLLED) == place
     assert not end_in_sight(lab)
     lab.page.mouse.wheel(0, 100_000)
+    lab.eventually(lambda: end_in_sight(lab), "the end is in sight")
+    grow(lab, script, 150)
     lab.eventually(lambda: lab.page.evaluate(SCROLLED) > place + 900, "it is followed again")
     lab.eventually(lambda: end_in_sight(lab), "the end is in sight")
     lab.view(0).get_by_role("button", name="Stop").click()
@@ -73,8 +81,7 @@ def test_who_types_elsewhere_is_left_alone(lab: LabPage, scripted: ScriptedServe
     script = begin(lab, scripted, "typing")
     lab.cell(1).locator(".cm-content").click()
     lab.page.keyboard.type("a = 1")
-    sent = script.sent
-    lab.eventually(lambda: script.sent > sent + 60, "it has outgrown the screen")
+    grow(lab, script, 90)
     assert not end_in_sight(lab)
     assert lab.cell(1).locator(".cm-content").inner_text() == "a = 1"
     lab.view(0).get_by_role("button", name="Stop").click()
