@@ -140,7 +140,7 @@ class ScriptedServer:
             if script.rate is not None:
                 await asyncio.sleep(start + number / script.rate - time.monotonic())
             while script.limit is not None and number >= script.limit:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a thread raises it
             writer.write(_event(model, {"content": delta} if isinstance(delta, str) else delta))
             script.sent += 1
             script.last_at = time.time()
