@@ -139,8 +139,9 @@ class ScriptedServer:
         for number, delta in enumerate(script.deltas):
             if script.rate is not None:
                 await asyncio.sleep(start + number / script.rate - time.monotonic())
-            while script.limit is not None and number >= script.limit:
-                await asyncio.sleep(0.01)  # noqa: ASYNC110 - a thread raises it
+            # The limit is raised by another thread.
+            while script.limit is not None and number >= script.limit:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
             writer.write(_event(model, {"content": delta} if isinstance(delta, str) else delta))
             script.sent += 1
             script.last_at = time.time()
