@@ -154,9 +154,10 @@ class _QueueCrew:
         ended = self._ended.setdefault(job_id, {})
         names = _names(job_id)
         waiting = [name for name in names if name not in ended]
-        for start in range(0, len(waiting), LOOKED_AT):
-            if not await self._look_at(waiting[start : start + LOOKED_AT], ended):
-                break
+        # While nobody has begun with the first one, the others need no look.
+        size = 1
+        while waiting and await self._look_at(waiting[:size], ended):
+            waiting, size = waiting[size:], LOOKED_AT
         self._mention_lack_of_workers()
         completed = sum(each.lines for each in ended.values())
         failed = sum(each.failed for each in ended.values())
@@ -196,14 +197,15 @@ class _QueueCrew:
     # The queue
 
     async def _look_at(self, names: list[str], ended: dict[str, _End]) -> bool:
-        """Take note of the jobs that have ended; True if all of them have."""
-        before = len(ended)
+        """Take note of the jobs that have ended; True if a look at the next ones is worth it."""
+        begun = False
         for name, snapshot in zip(names, await self._snapshots(names), strict=True):
             if snapshot is None or await self._over(snapshot):
                 ended[name] = _End.of(snapshot)
-            if snapshot is None or snapshot.status not in {"queued", "delayed"}:
+            begun = snapshot is None or snapshot.status != "queued"
+            if begun and (snapshot is None or snapshot.status != "delayed"):
                 self._moved = time.monotonic()
-        return len(ended) - before == len(names)
+        return begun
 
     async def _over(self, snapshot: Snapshot) -> bool:
         """Return True for a job that has ended for good: failed ones are queued again first."""

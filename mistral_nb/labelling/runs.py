@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["resume", "start_run"]
 
+SHARD_LINES = (100_000, 5_000)
+"""Requests in a shard: for the Batch API, and for a queue, from where answers come with each."""
+
 
 @overload
 def start_run(
@@ -72,7 +75,7 @@ def start_run(
     retries: int | None = None,
     patience: float = 3600.0,
     timeout_hours: int = 24,
-    shard_lines: int = 100_000,
+    shard_lines: int | None = None,
     shard_bytes: int = 500_000_000,
     concurrency: int | None = None,
     rpm: int | None = None,
@@ -129,7 +132,7 @@ def start_run(
             it each), 5 online (of these at most 2 for replies that do not fit the schema).
         patience: Seconds without any answer of the server before the run stops waiting.
         timeout_hours: Hours the server has for each batch job.
-        shard_lines: Most requests in a batch file.
+        shard_lines: Most requests in a batch file; default 100,000, through a queue 5,000.
         shard_bytes: Most bytes in a batch file.
         concurrency: Online: most requests at once; default 32.
         rpm: Online: most requests a minute; None leaves it to the server's limits.
@@ -176,7 +179,9 @@ def start_run(
             retries,
             patience,
             timeout_hours,
-            Limits(shard_lines, shard_bytes),
+            Limits(
+                SHARD_LINES[crews is not None] if shard_lines is None else shard_lines, shard_bytes
+            ),
             concurrency,
             rpm,
             tpm,

@@ -104,9 +104,10 @@ def _facts(screen: RunScreen) -> str:
     if details is None:
         return " · ".join(filter(None, parts))
     if details.jobs:
+        shard = "shard" if run.mode == "queue" else "batch job"
         ended = sum(job.state == "done" for job in details.jobs)
         more = f", {ended:,} of them ended" if ended < len(details.jobs) else ""
-        parts.append(count(len(details.jobs), "batch job") + more)
+        parts.append(count(len(details.jobs), shard) + more)
     if run.status not in {"done", "cancelled"}:  # else the headline says it
         parts += [f"{details.usage.total_tokens:,} tokens", cost_words(screen)]
     return " · ".join(filter(None, parts))

@@ -20,6 +20,7 @@ const STATUS = {
   failed: "Cannot go on",
   lost: "Kernel lost",
 };
+const SHARD = { batch: "batch job", queue: "shard" };
 const JOB = {
   written: "to be sent",
   uploading: "uploading",
@@ -212,7 +213,7 @@ class View {
     const [paid, projected, tokens] = state.d ?? [0, null, 0];
     const words = `${number(tokens)} tokens`;
     if (state.d && paid === null) put("cost", "unknown", `no price or no token counts; ${words}`);
-    else if (!over && !tokens) put("cost", "–", state.i[2] === "batch" ? "told when a batch job ends" : "");
+    else if (!over && !tokens) put("cost", "–", state.i[2] === "online" ? "" : `told when a ${SHARD[state.i[2]]} ends`);
     else if (over || projected === null) put("cost", money(paid), words);
     else put("cost", money(paid), `so far; about ${money(projected)} in all`);
     this.fact.cost[0].parentNode.title = words;
@@ -259,7 +260,8 @@ class View {
     this.jobs.hidden = all === 0;
     this.jobs.dataset.stalled = String(stalled > 0);
     const slow = stalled ? `, ${number(stalled)} stalled` : "";
-    setText(this.jobsLabel, `Batch jobs: ${number(ended)} of ${number(all)} ended${slow}`);
+    const what = SHARD[this.desk.state.i[2]] ?? SHARD.batch;
+    setText(this.jobsLabel, `${what[0].toUpperCase()}${what.slice(1)}s: ${number(ended)} of ${number(all)} ended${slow}`);
     if (stalled) this.jobs.open = true;
     const table = make("table", "mnb-run-jobs");
     const head = make("tr", "");
@@ -297,20 +299,22 @@ class View {
     this.pause.title = {
       batch: "Create no further batch job; those at the server go on",
       online: "Send no further request; those under way end",
+      queue: "Send nothing more to the queue; workers end what is there",
     }[mode];
     if (paused) this.pause.title = "Go on sending";
     this.pause.hidden = this.cancel.hidden = ending;
     this.buttons.hidden = ending || this.asking;
     this.question.hidden = !this.asking;
     const jobs = (state.j ?? []).filter(([, step]) => step === "submitted").length;
-    const what =
-      mode === "batch"
-        ? `Cancel the run${jobs ? " and its batch jobs at the server" : ""}?`
-        : "Cancel the run? Nothing more is sent.";
+    const what = {
+      batch: `Cancel the run${jobs ? " and its batch jobs at the server" : ""}?`,
+      online: "Cancel the run? Nothing more is sent.",
+      queue: "Cancel the run? Workers end what they have begun, and begin no more of it.",
+    }[mode];
     const aside =
-      mode === "batch"
-        ? " What was answered is kept and billed. To leave the jobs running, just close the notebook."
-        : " What was answered is kept and billed. To go on later, pause it or close the notebook.";
+      mode === "online"
+        ? " What was answered is kept and billed. To go on later, pause it or close the notebook."
+        : " What was answered is kept and billed. To leave the jobs running, just close the notebook.";
     setText(this.questionText, what + aside);
     if (focused?.closest("[hidden]")) {
       this.root.tabIndex = -1;
