@@ -173,7 +173,7 @@ class Connection:
             The open response of a request that was accepted.
 
         Raises:
-            ApiError: The server refused.
+            ApiError: The server refused, or what it answers is no stream.
             httpx2.HTTPError: No connection, or it broke.
         """
         headers = self._headers("text/event-stream")
@@ -181,7 +181,8 @@ class Connection:
             "POST", self.base_url + path, content=body, headers=headers
         )
         response = await self.http.send(request, stream=True)
-        if response.is_success:
+        kind = response.headers.get("content-type", "")
+        if response.is_success and kind.startswith("text/event-stream"):
             return response
         try:
             said = await response.aread()

@@ -7,6 +7,7 @@ MistralNbError
 ├── InputError (ValueError)     data or arguments cannot be used; raised before anything is sent
 │   ├── TemplateError           a prompt template does not fit the table
 │   └── SchemaError             a result schema cannot be turned into JSON schema
+├── PortTaken (OSError)         a server of ours cannot listen where it was told to
 ├── ServerUnreachable           no server answered at the address
 ├── ApiError                    the server answered with a refusal
 │   ├── AuthenticationError     401, 403: the key is wrong or may not do this
@@ -54,6 +55,7 @@ __all__ = [
     "MissingPackage",
     "MistralNbError",
     "NotFoundError",
+    "PortTaken",
     "RateLimitError",
     "RunError",
     "SchemaError",
@@ -165,6 +167,17 @@ class SchemaError(InputError):
     Why: A field has a type that JSON lacks, or the schema is not an object with fields.
     What to do: Use a pydantic model whose fields are texts, numbers, booleans, lists, ``Literal``,
         enums or further models; for one choice among names ``labels=[...]`` is enough.
+    """
+
+
+class PortTaken(MistralNbError, OSError):  # noqa: N818
+    """A server of ours cannot listen where it was told to.
+
+    When: A relay, a receiver of webhooks or the simulator starts.
+    Why: Another program, perhaps an earlier kernel, listens at that port; ports below 1024 need
+        rights; or the host is not an address of this machine.
+    What to do: Leave ``port`` out, or give 0, for any free one; or end the other program.
+    Settings: ``port`` and ``host`` of the call.
     """
 
 

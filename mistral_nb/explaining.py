@@ -170,7 +170,8 @@ def misfit(error: ValidationError) -> str:
         # After the names of fields come those of members of unions, which tell a person nothing.
         names = takewhile(lambda part: isinstance(part, int) or part.islower(), each["loc"])
         place = ".".join(str(name) for name in names if name != "body" and "[" not in str(name))
-        lines.setdefault(place, f"{place}: {each['msg']}" if place else each["msg"])
+        said = each["msg"].replace(" found using <lambda>()", "")
+        lines.setdefault(place, f"{place}: {said}" if place else said)
     return "; ".join(lines.values())
 
 

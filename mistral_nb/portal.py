@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import inspect
 import os
 import signal
 import sys
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from anyio.from_thread import start_blocking_portal
 
-from mistral_nb.errors import WaitTimeout
+from mistral_nb.errors import InputError, WaitTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterator
@@ -190,8 +191,14 @@ def run(awaitable: Awaitable[T], timeout: float | None = None) -> T:
         What the awaitable returns.
 
     Raises:
+        InputError: It cannot be awaited.
         WaitTimeout: It did not end in time; it is cancelled.
     """
+    if not inspect.isawaitable(awaitable):
+        raise InputError(
+            "mnb.run takes a coroutine, such as work() of an `async def work()`, "
+            f"not {type(awaitable).__name__}."
+        )
 
     async def work() -> T:
         return await awaitable
@@ -199,6 +206,11 @@ def run(awaitable: Awaitable[T], timeout: float | None = None) -> T:
     handle = Handle(shared(), work)
     try:
         return handle.result(timeout)
+    except WaitTimeout as error:
+        handle.stop()
+        raise WaitTimeout(
+            f"Not finished after {timeout:g} s, so it was cancelled. Give more seconds, or none."
+        ) from error
     except BaseException:
         handle.stop()
         raise

@@ -12,13 +12,15 @@ from typing import Any
 
 import uvicorn
 
+from mistral_nb.errors import InputError, PortTaken
 from mistral_nb.portal import wait_interruptibly
 
-__all__ = ["LOCAL_NAMES", "ServedApp", "is_loopback"]
+__all__ = ["HIGHEST_PORT", "LOCAL_NAMES", "ServedApp", "is_loopback"]
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 """How this machine may be called in a Host header."""
 
+HIGHEST_PORT = 65_535
 STOP_SECONDS = 5.0
 TICK_SECONDS = 0.1
 
@@ -74,7 +76,8 @@ class ServedApp:
         url: Where it answers, e.g. ``"http://127.0.0.1:40123"``.
 
     Raises:
-        OSError: The port is taken.
+        InputError: The port is no port number.
+        PortTaken: Nothing can listen there.
     """
 
     def __init__(
@@ -95,9 +98,17 @@ class ServedApp:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._socket.bind((host, port))
             self._socket.listen(512)
-        except OSError:
+        except OSError as error:
             self._socket.close()
-            raise
+            raise PortTaken(
+                f"Nothing can listen at {host}, port {port}: {error.strerror or error}. "
+                "Give another port (0 takes any free one), or end the program that holds it."
+            ) from error
+        except (OverflowError, TypeError) as error:
+            self._socket.close()
+            raise InputError(
+                f"port must be a whole number from 0 to {HIGHEST_PORT}, not {port!r}."
+            ) from error
         shown = f"[{host}]" if ":" in host else host
         self.url = f"http://{shown}:{self._socket.getsockname()[1]}"
         config = uvicorn.Config(

@@ -89,9 +89,12 @@ def resolve(
             "simulator=True asks the built-in simulator, which takes no api_key and no "
             "server_url. Leave out the one or the other."
         )
-    seconds = 120.0 if timeout is None else float(timeout)
-    if not seconds > 0:
-        raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+    seconds = _seconds(timeout)
+    for name, value in {"server_url": server_url, "model": model}.items():
+        if value is not None and not isinstance(value, str):
+            raise SettingsError(f"{name} must be a text, not {value!r}.")
+    if home is not None and not isinstance(home, str | os.PathLike):
+        raise SettingsError(f"home must be the path of a folder, not {home!r}.")
     folder = home or os.environ.get("MISTRAL_NB_HOME") or platformdirs.user_data_dir("mistral_nb")
     env = {} if simulator else os.environ
     if not simulator:
@@ -106,8 +109,20 @@ def resolve(
     )
 
 
+def _seconds(timeout: float | None) -> float:
+    try:
+        seconds = 120.0 if timeout is None else float(timeout)
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not seconds > 0:
+        raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+    return seconds
+
+
 def _clean_key(key: str | None) -> SecretStr | None:
     """Strip a pasted key; refuse what no HTTP header can carry, without quoting it."""
+    if key is not None and not isinstance(key, str):
+        raise SettingsError(f"api_key must be a text, not of type {type(key).__name__}.")
     key = (key or "").strip()
     if not key:
         return None

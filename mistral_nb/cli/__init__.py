@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_nb import __version__
 from mistral_nb.cli import labelling, servers, tour
 from mistral_nb.cli.status import INCOMPLETE, INTERRUPTED, UNUSABLE
-from mistral_nb.errors import InputError, MissingPackage, MistralNbError, SettingsError
+from mistral_nb.errors import InputError, MissingPackage, MistralNbError, PortTaken, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.rest = rest
     try:
         return command(options)
-    except (InputError, MissingPackage, SettingsError) as error:
+    except (InputError, MissingPackage, PortTaken, SettingsError) as error:
         return _complain(error, UNUSABLE)
     except MistralNbError as error:
         return _complain(error, INCOMPLETE)

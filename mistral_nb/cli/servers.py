@@ -6,7 +6,6 @@ import argparse
 import dataclasses
 import os
 import signal
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +14,9 @@ from mistral_nb.cli.status import DONE
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from mistral_nb.cli.status import Add
 
 __all__ = ["add_commands"]
-
-HIGHEST_PORT = 65_535
 
 
 def add_commands(add: Add) -> None:
@@ -102,6 +97,8 @@ def _add_relay_options(sub: argparse.ArgumentParser) -> None:
 
 
 def _port(text: str) -> int:
+    from mistral_nb.serving import HIGHEST_PORT
+
     if not text.isdecimal() or int(text) > HIGHEST_PORT:
         raise argparse.ArgumentTypeError(f"{text} is no port: give 0 to {HIGHEST_PORT}")
     return int(text)
@@ -130,34 +127,22 @@ def _faults(text: str) -> Any:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-@contextmanager
-def _naming_the_port(options: argparse.Namespace) -> Iterator[None]:
-    """Say which port it is that cannot be used."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"Port {options.port} of {options.host} cannot be used: {error}."
-        ) from error
-
-
 def _simulator(options: argparse.Namespace) -> int:
     from mistral_nb.simulator import serve
 
     _check_recording_options(options)
     if options.record:
         return _record(options)
-    with _naming_the_port(options):
-        serve(
-            port=options.port,
-            host=options.host,
-            home=options.home,
-            faults=options.faults,
-            script=options.script,
-            replay=options.replay,
-            pace=options.pace or "real",
-            otherwise=options.otherwise or "refuse",
-        )
+    serve(
+        port=options.port,
+        host=options.host,
+        home=options.home,
+        faults=options.faults,
+        script=options.script,
+        replay=options.replay,
+        pace=options.pace or "real",
+        otherwise=options.otherwise or "refuse",
+    )
     return DONE
 
 
@@ -189,8 +174,7 @@ def _record(options: argparse.Namespace) -> int:
     from mistral_nb.simulator.recording import record
     from mistral_nb.simulator.server import hold
 
-    with _naming_the_port(options):
-        recorder = record(options.record, upstream=options.upstream, port=options.port)
+    recorder = record(options.record, upstream=options.upstream, port=options.port)
     hold(recorder, f"Recorder at {recorder.url}, writing {recorder.path} (Ctrl+C stops it)")
     print(f"{recorder.count} exchanges recorded.")
     return DONE
@@ -207,15 +191,14 @@ def _relay(options: argparse.Namespace) -> int:
     from mistral_nb import connect
 
     session = connect()
-    with _naming_the_port(options):
-        relay = session.serve(
-            session.queue(options.queue),
-            host=options.host,
-            port=options.port,
-            token=options.token,
-            cors=options.cors,
-            work=options.work,
-        )
+    relay = session.serve(
+        session.queue(options.queue),
+        host=options.host,
+        port=options.port,
+        token=options.token,
+        cors=options.cors,
+        work=options.work,
+    )
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
     try:
         relay.wait()

@@ -119,7 +119,7 @@ class BullEngine:
             yield self._queue
         except (RedisError, OSError) as error:
             raise StoreError(
-                f"Redis at {self.where} cannot be used: {error}. Is it running there?"
+                f"Redis at {self.where} cannot be used: {str(error).rstrip('.')}. Is it running?"
             ) from error
 
     async def add(self, specs: Sequence[Spec]) -> None:

@@ -25,6 +25,24 @@ if TYPE_CHECKING:
 __all__ = ["DIGEST_SIZE", "Recipe", "custom_id", "read_line"]
 
 DIGEST_SIZE = 16
+OWN_OPTIONS = frozenset(
+    {
+        "concurrency",
+        "documents",
+        "endpoint",
+        "examples",
+        "images",
+        "labels",
+        "max_cost",
+        "model",
+        "name",
+        "prompt",
+        "sample",
+        "schema",
+        "system",
+    }
+)
+"""What may be meant by an option that is unknown, besides those of a request."""
 _NUMPY = orjson.OPT_SERIALIZE_NUMPY
 
 
@@ -160,7 +178,7 @@ def _check(endpoint: Endpoint, model: str, options: dict[str, Any]) -> None:
     known = fields - endpoint.taken - {"model", endpoint.field, endpoint.schema_in}
     for name in options.keys() - {endpoint.schema_in}:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            near = get_close_matches(name, known | OWN_OPTIONS, n=1)
             listed = ", ".join(sorted(known)) or "none"
             hint = f" Did you mean {near[0]}?" if near else f" Options are: {listed}."
             what = "" if endpoint is CHAT else f" with endpoint={endpoint.name!r}"

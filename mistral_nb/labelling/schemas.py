@@ -237,6 +237,11 @@ def compile_schema(
     if isinstance(schema, Mapping):
         given = _given(schema)
         return Schema(str(given.get("title") or "Result"), given, rename=column, flatten=flatten)
+    if isinstance(schema, (str, bytes, int, float)):
+        raise SchemaError(
+            "schema must be a pydantic model, a dataclass, Literal[...], an Enum or a JSON schema "
+            f"as a dict, not {schema!r}. For labels to choose from use labels=[...]."
+        )
     name = str(getattr(schema, "__name__", "Result"))
     adapter, made = _from_type(schema, name)
     return Schema(name, made, rename=column, flatten=flatten, adapter=adapter)

@@ -46,7 +46,7 @@ class Relay:
 
     Raises:
         InputError: A setting cannot be used.
-        OSError: The port is taken.
+        PortTaken: Nothing can listen at the port.
         StoreError: Its file cannot be written.
     """
 

@@ -61,7 +61,7 @@ class WebhookReceiver:
 
     Raises:
         InputError: The secret guards nothing.
-        OSError: The port is taken.
+        PortTaken: Nothing can listen at the port.
     """
 
     def __init__(

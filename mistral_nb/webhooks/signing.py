@@ -72,8 +72,8 @@ class Secrets:
         InputError: No secret, or one that is too short or no base64.
     """
 
-    def __init__(self, secret: str | SecretStr | Sequence[str | SecretStr]) -> None:
-        listed = [secret] if isinstance(secret, str | SecretStr) else list(secret)
+    def __init__(self, secret: str | SecretStr | Sequence[str | SecretStr] | None) -> None:
+        listed = [secret] if isinstance(secret, str | SecretStr) else list(secret or ())
         texts = [
             each.get_secret_value() if isinstance(each, SecretStr) else each for each in listed
         ]

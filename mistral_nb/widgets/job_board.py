@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb import portal as portals
-from mistral_nb.errors import MistralNbError
+from mistral_nb.errors import InputError, MistralNbError
 from mistral_nb.labelling.reports import Line, Part, Table, bundle, count
 from mistral_nb.widgets.outlet import Outlet
 
@@ -59,7 +59,12 @@ def job_board(queue: Queue) -> JobBoard:
 
     Returns:
         The board; outside a notebook ``print(board)`` shows the queue as text.
+
+    Raises:
+        InputError: It is no queue.
     """
+    if not hasattr(queue, "counts"):
+        raise InputError(f"job_board shows a queue, mnb.Queue(), not {type(queue).__name__}.")
     board = JobBoard(queue)
     if portals.in_kernel():
         board.display()

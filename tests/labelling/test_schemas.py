@@ -209,7 +209,7 @@ class Callback(BaseModel):
             {"properties": {"a.b": {}, "a": {"type": "object", "properties": {"b": {}}}}},
             "two columns",
         ),
-        (42, "cannot be turned"),
+        (42, "schema must be a pydantic model"),
         ({"properties": {"a": object()}}, "not JSON"),
     ],
     ids=lambda each: each if isinstance(each, str) else "",
