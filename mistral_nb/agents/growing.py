@@ -139,10 +139,6 @@ class GrowingTurn:
         """Return one entry by its place."""
         return self._parts[part].entry()
 
-    def remote_of(self, part: int) -> str:
-        """Return the server's conversation in which an entry has its id; empty if in none."""
-        return self._parts[part].remote
-
     def __len__(self) -> int:
         return len(self._parts)
 
