@@ -17,9 +17,9 @@ demo: .venv/.core  ## label a small data set and stream a reply, without a key o
 lab: .venv/.full  ## open the lessons in JupyterLab
 	@$(BIN)/mistral-nb lab
 
+# Two at once: most tests wait for a server. In order: each process opens JupyterLab only once.
 test: lint system  ## run every check and test, in a real browser as well
-	$(SAFE) $(BIN)/python -m pytest tests/browser tests/faults
-	$(SAFE) $(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/browser --ignore tests/faults
+	$(SAFE) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(SAFE) $(BIN)/python -m pytest -n 2 --nbmake notebooks
 
 lint: .venv/.full  ## check style, types and the floors
