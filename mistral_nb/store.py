@@ -36,7 +36,8 @@ def open_store(path: Path, migrations: Sequence[str]) -> sqlite3.Connection:
     """
     with storage_errors(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            # For its owner alone: prompts and replies are nobody else's.
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StoreError(
                 f"Cannot create the folder {path.parent}: {error.strerror or error}. "

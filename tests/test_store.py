@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from mistral_nb.errors import StoreError
+from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.store import open_store, storage_errors, transaction
 
 if TYPE_CHECKING:
@@ -28,6 +30,15 @@ def test_migrations_run_once_and_in_order(tmp_path: Path) -> None:
     assert second.execute("SELECT x FROM a").fetchone()["x"] == 1
     assert second.execute("SELECT count(*) FROM b").fetchone()[0] == 0
     second.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows keeps a person's folders apart by itself")
+def test_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
+    """Whoever writes first, the history or a run, others cannot read prompts and replies."""
+    for number, use in enumerate((lambda home: open_store(home / "x", [ONE]), RunFolder.fresh)):
+        home = tmp_path / f"home-{number}"
+        use(home)
+        assert home.stat().st_mode & 0o077 == 0
 
 
 def test_a_file_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:

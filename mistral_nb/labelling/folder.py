@@ -68,6 +68,7 @@ class RunFolder:
         """Make an empty folder to build a run in; clear away those a kill left behind."""
         runs = home / "runs"
         try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are nobody else's
             for old in runs.glob(".new-*"):
                 if time.time() - old.stat().st_mtime > STALE:
                     shutil.rmtree(old, ignore_errors=True)
