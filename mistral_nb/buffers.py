@@ -8,13 +8,24 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from mistral_nb.errors import InputError
-from mistral_nb.records import ChatChunk, JobProgress, Record, RunProgress
+from mistral_nb.records import (
+    ChatChunk,
+    JobActive,
+    JobDelayed,
+    JobProgress,
+    JobQueued,
+    JobRecord,
+    JobStalled,
+    Record,
+    RunProgress,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 __all__ = ["Buffer", "Policy"]
 
+_Place = tuple[object, ...]
 Policy = Literal["block", "coalesce", "drop_oldest"]
 """What a full buffer does: make the producer wait, join neighbouring chunks, or forget."""
 
@@ -22,10 +33,11 @@ Policy = Literal["block", "coalesce", "drop_oldest"]
 class _Joined:
     """Chunks joined while their listener is behind; memory is that of the text."""
 
-    __slots__ = ("_blocks", "_count", "_first", "_parts")
+    __slots__ = ("_blocks", "_count", "_first", "_parts", "place")
     PARTS = 256
 
-    def __init__(self, first: ChatChunk) -> None:
+    def __init__(self, first: ChatChunk, place: _Place) -> None:
+        self.place = place
         self._first = first
         self._blocks: list[str] = []
         self._parts = [first.content]
@@ -47,6 +59,16 @@ class _Joined:
         return replace(self._first, content=content, count=self._count)
 
 
+class _Passing:
+    """A record that a newer one may replace or a full buffer forget: then it is None."""
+
+    __slots__ = ("place", "record")
+
+    def __init__(self, record: Record, place: _Place) -> None:
+        self.place = place
+        self.record: Record | None = record
+
+
 class Buffer:
     """The bounded queue between the bus and one listener; every method is thread-safe."""
 
@@ -62,85 +84,141 @@ class Buffer:
         self.dropped = 0
         self.closed = False
         self._lock = threading.Lock()
-        self._items: deque[Record | _Joined] = deque()
-        self._latest: dict[tuple[object, ...], _Joined] = {}
+        self._items: deque[Record | _Joined | _Passing] = deque()
+        self._latest: dict[_Place, _Joined | _Passing] = {}
+        self._droppable: deque[_Passing] = deque()
+        self._forgotten = 0  # items whose record is None
         self._on_item: Callable[[], object] | None = None
         self._on_room: list[Callable[[], object]] = []
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._items) - self._forgotten
 
     def full(self) -> bool:
         """Return True when one more record would be over the bound."""
-        return len(self._items) >= self.maxsize
+        return len(self._items) - self._forgotten >= self.maxsize
 
     def put(self, record: Record) -> None:
         """Add a record; a full buffer makes room as its policy says."""
         with self._lock:
             if self.closed:
                 return
-            if self.full() and self.policy == "drop_oldest":
-                self._drop_oldest()
-            if not (self.full() and self.policy == "coalesce" and self._join(record)):
-                self._items.append(record)
-                if isinstance(record, ChatChunk):  # what follows it may not overtake it
-                    self._latest.pop(_place(record), None)
+            full = self.full()
+            if not (full and (self._replace(record) or self._join(record))):
+                if full and self.policy == "drop_oldest":
+                    self._drop_oldest()
+                self._append(record)
             wake, self._on_item = self._on_item, None
         if wake is not None:
             wake()
 
-    def _drop_oldest(self) -> None:
-        """Forget the oldest chunk or progress; starts and ends are never dropped."""
-        for position, item in enumerate(self._items):
-            if isinstance(item, ChatChunk | JobProgress | RunProgress):
-                del self._items[position]
-                self.dropped += 1
-                return
+    def _append(self, record: Record) -> None:
+        if self._latest:
+            self._latest.pop(_place(record), None)  # what follows it may not overtake it
+        passing = _is_passing(record)
+        if not passing and not (self.policy == "drop_oldest" and isinstance(record, ChatChunk)):
+            self._items.append(record)
+            return
+        item = _Passing(record, _place(record))
+        self._items.append(item)
+        if passing:
+            self._latest[item.place] = item
+        if self.policy == "drop_oldest":
+            self._droppable.append(item)
+
+    def _replace(self, record: Record) -> bool:
+        """Put news in the place of what they make old; False if there is no such thing.
+
+        A job's states are replaced whatever the policy: nobody can make its worker wait.
+        """
+        older = self._latest.get(_place(record))
+        if not isinstance(older, _Passing):
+            return False
+        if not (_is_passing(record) or isinstance(record, JobQueued | JobDelayed)):
+            return False
+        if self.policy == "block" and not isinstance(record, JobRecord):
+            return False
+        older.record = record
+        self.dropped += self.policy == "drop_oldest"
+        return True
 
     def _join(self, record: Record) -> bool:
-        """Join a chunk to the one it follows, or replace older progress; False if neither."""
-        if isinstance(record, JobProgress | RunProgress):
-            for position in range(len(self._items) - 1, -1, -1):
-                item = self._items[position]
-                if type(item) is type(record) and item.request_id == record.request_id:
-                    self._items[position] = record
-                    return True
+        """Join a chunk to the one it follows; False if it cannot be."""
+        if self.policy != "coalesce" or not isinstance(record, ChatChunk):
             return False
-        if not isinstance(record, ChatChunk) or record.kind == "reference":
+        if record.kind == "reference":
             return False
         place = _place(record)
         joined = self._latest.get(place)
-        if joined is None or not joined.goes_on(record):
-            joined = _Joined(record)
-            self._latest[place] = joined
-            self._items.append(joined)
-        else:
+        if isinstance(joined, _Joined) and joined.goes_on(record):
             joined.add(record)
+        else:
+            self._latest[place] = joined = _Joined(record, place)
+            self._items.append(joined)
         return True
+
+    def _drop_oldest(self) -> None:
+        """Forget the oldest record that may be; starts and ends never are."""
+        while self._droppable:
+            item = self._droppable.popleft()
+            if item.record is None:
+                continue
+            self._leave(item)
+            item.record = None
+            self.dropped += 1
+            self._forgotten += 1
+            if self._forgotten > self.maxsize + len(self):  # a stalled listener takes none away
+                self._items = deque(
+                    each
+                    for each in self._items
+                    if not (isinstance(each, _Passing) and each.record is None)
+                )
+                self._forgotten = 0
+            return
+
+    def _leave(self, item: _Joined | _Passing) -> None:
+        """See to it that nothing more is put into an item."""
+        if self._latest.get(item.place) is item:
+            del self._latest[item.place]
+
+    def _pop(self) -> Record | _Joined | None:
+        while self._items:
+            item = self._items.popleft()
+            if isinstance(item, Record):
+                return item
+            if isinstance(item, _Joined):
+                self._leave(item)
+                return item
+            record, item.record = item.record, None
+            while self._droppable and self._droppable[0].record is None:
+                self._droppable.popleft()
+            if record is not None:
+                self._leave(item)
+                return record
+            self._forgotten -= 1
+        return None
 
     def take(self) -> Record | None:
         """Take the oldest record; None if there is none."""
         with self._lock:
-            if not self._items:
+            item = self._pop()
+            if item is None:
                 return None
-            item = self._items.popleft()
-            if isinstance(item, _Joined):
-                self._latest = {k: each for k, each in self._latest.items() if each is not item}
             wake, self._on_room = self._on_room, []
         for call in wake:
             call()
-        return item.record() if isinstance(item, _Joined) else item
+        return _whole(item)
 
     def drain(self) -> list[Record]:
         """Take everything that waits, oldest first."""
+        items = []
         with self._lock:
-            items = list(self._items)
-            self._items.clear()
-            self._latest.clear()
+            while (item := self._pop()) is not None:
+                items.append(item)
             wake, self._on_room = self._on_room, []
         for call in wake:
             call()
-        return [item.record() if isinstance(item, _Joined) else item for item in items]
+        return [_whole(item) for item in items]
 
     def close(self) -> None:
         """Wake both sides for the last time; later records are ignored."""
@@ -154,7 +232,7 @@ class Buffer:
     def when_item(self, call: Callable[[], object]) -> None:
         """Call once as soon as something waits (now, if it does already)."""
         with self._lock:
-            if not self._items and not self.closed:
+            if not len(self) and not self.closed:
                 self._on_item = call
                 return
         call()
@@ -168,10 +246,23 @@ class Buffer:
         call()
 
 
-def _place(chunk: ChatChunk) -> tuple[object, ...]:
-    """Return what a chunk follows.
+def _whole(item: Record | _Joined) -> Record:
+    return item.record() if isinstance(item, _Joined) else item
+
+
+def _place(record: Record) -> _Place:
+    """Return what a record follows.
 
     Pieces of one tool call follow each other whatever else arrives in between; text and
-    thinking must keep their order among themselves.
+    thinking must keep their order among themselves. So must all that happens to one job.
     """
-    return (chunk.request_id, chunk.part if chunk.kind == "tool" else "prose")
+    if not isinstance(record, ChatChunk):
+        return (record.request_id, "state")
+    return (record.request_id, record.part if record.kind == "tool" else "prose")
+
+
+def _is_passing(record: Record) -> bool:
+    """Return True for what newer records make old: neither a start nor an end."""
+    if isinstance(record, JobDelayed):
+        return record.error is not None  # else its wait is its beginning
+    return isinstance(record, JobActive | JobProgress | JobStalled | RunProgress)

@@ -28,7 +28,8 @@
 
 Every request has one start and exactly one end (complete or error); a replayed job has one
 end more. Producers know no listener; each listener has a bounded buffer of its own, so a
-slow one harms nobody. The records themselves are in `records.py`.
+slow one harms nobody: behind a full one, a job that is tried again and again keeps its start,
+its newest state and its ends. The records themselves are in `records.py`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,15 @@ from mistral_nb.events import (
     Record,
     RunProgress,
 )
+from mistral_nb.records import (
+    JobActive,
+    JobCompleted,
+    JobDelayed,
+    JobFailed,
+    JobProgress,
+    JobQueued,
+    JobStalled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -348,6 +357,77 @@ def test_joining_keeps_every_order_that_matters(
         for place in (("tool", 0), ("tool", 1), ("reference", 0)):
             assert rest(got, request, *place) == rest(sent, request, *place)
     assert sum(record.count for record in got) == len(sent)
+
+
+JOB = {
+    "queued": lambda job, n: JobQueued(job, at=n),
+    "active": lambda job, n: JobActive(job, at=n),
+    "progress": lambda job, n: JobProgress(job, at=n, progress=n),
+    "stalled": lambda job, n: JobStalled(job, at=n),
+    "delayed": lambda job, n: JobDelayed(job, at=n, error="again"),
+    "failed": lambda job, n: JobFailed(job, at=n),
+    "completed": lambda job, n: JobCompleted(job, at=n),
+}
+
+
+@given(
+    policy=st.sampled_from(["coalesce", "drop_oldest", "block"]),
+    told=st.lists(
+        st.tuples(st.sampled_from(sorted(JOB)), st.sampled_from(["a", "b"]), st.integers(0, 2)),
+        max_size=60,
+    ),
+    maxsize=st.integers(1, 4),
+)
+@settings(max_examples=300, deadline=None)
+def test_of_a_jobs_states_the_newest_is_kept(
+    policy: str, told: list[tuple[str, str, int]], maxsize: int
+) -> None:
+    """However slow the listener: no end is lost or overtaken, and the last word is the last."""
+    buffer, got, sent = Buffer(policy, maxsize), [], []
+    for number, (kind, job, takes) in enumerate(told):
+        sent.append(JOB[kind](job, number))
+        buffer.put(sent[-1])
+        got += [buffer.take() for _ in range(min(takes, len(buffer)))]
+    got += buffer.drain()
+    assert len(buffer) == 0
+    assert buffer.dropped == (len(sent) - len(got) if policy == "drop_oldest" else 0)
+    for job in "ab":
+        theirs = [each for each in sent if each.request_id == job]
+        heard = [each for each in got if each.request_id == job]
+        assert [each.at for each in heard] == sorted(each.at for each in heard)
+        assert [each for each in heard if each.final] == [each for each in theirs if each.final]
+        if theirs and policy != "drop_oldest":
+            assert heard[-1] == theirs[-1]
+        if theirs and theirs[0].name == "job:queued":
+            assert heard[0] == theirs[0]
+
+
+@pytest.mark.parametrize("policy", ["coalesce", "drop_oldest", "block"])
+def test_a_job_that_is_tried_for_ever_stays_small(policy: str) -> None:
+    """Behind a stalled listener each job keeps its start, its newest state and its ends."""
+    buffer = Buffer(policy, 10)
+    for n in range(10_000):
+        for job in ("a", "b"):
+            for kind in ("queued", "active", "progress", "delayed"):
+                buffer.put(JOB[kind](job, n))
+    for job in ("a", "b"):
+        buffer.put(JOB["failed"](job, 10_000))
+    assert len(buffer) <= 12
+    heard = buffer.drain()
+    assert [each.request_id for each in heard if each.final] == ["a", "b"]
+
+
+def test_ends_that_wait_do_not_slow_the_bus_down() -> None:
+    """What may be forgotten is found at once behind any number of ends, and its place is freed."""
+    buffer = Buffer("drop_oldest", 10)
+    for n in range(30_000):
+        buffer.put(JOB["completed"](str(n), n))
+    for n in range(100_000):  # looking for each among the ends would take longer than the test may
+        buffer.put(chunk(n, "x"))
+    assert buffer.dropped == 99_999
+    assert len(buffer) == 30_001
+    assert len(buffer._items) < 61_000
+    assert sum(each.final for each in buffer.drain()) == 30_000
 
 
 def test_a_forgotten_stream_leaves_the_bus(bus: EventBus) -> None:
