@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if rest and command is not tour.lab:
         parser.error(f"unknown: {' '.join(rest)}")
     options.rest = rest
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console that knows few characters shows a ?
+            stream.reconfigure(errors="replace")
     try:
         return command(options)
     except (InputError, MissingPackage, PortTaken, SettingsError) as error:

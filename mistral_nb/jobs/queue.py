@@ -31,6 +31,8 @@ __all__ = ["Queue"]
 
 T = TypeVar("T")
 LEASE = 30.0
+_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+"""Names that are devices on Windows, not files; no queue's name begins with a plus."""
 
 
 class Queue:
@@ -351,7 +353,8 @@ def _open(url: str | None, queue: Queue, lease: float) -> Engine:
         )
     from mistral_nb.jobs.embedded import EmbeddedEngine
 
-    path = queue.connection.settings.home / "queues" / f"{queue.name}.sqlite"
+    mark = "+" if _DEVICE.match(queue.name) else ""
+    path = queue.connection.settings.home / "queues" / f"{mark}{queue.name}.sqlite"
     if url is not None:
         path = Path(url.removeprefix("sqlite://").removeprefix("/"))
         if url.startswith("sqlite:////"):

@@ -37,20 +37,28 @@ def _print_all(events: EventStream, out: TextIO) -> None:
         for event in events:
             if isinstance(event, ChatChunk):
                 if event.kind == "text":
-                    out.write(event.content)
+                    _write(out, event.content)
                     before = event.content or before
                 elif event.kind == "tool" and event.tool_name:
-                    out.write(f"\n[{event.tool_name}] {event.content}")
+                    _write(out, f"\n[{event.tool_name}] {event.content}")
                     before = event.content
                 elif event.kind == "tool":
-                    out.write(event.content)
+                    _write(out, event.content)
                 out.flush()
             elif isinstance(event, ChatComplete | ChatError):
                 ending = ending_of(event)
                 words = " ".join(ending.panel) or ending.footer
                 end = "" if ending.state == "done" else f"\n[{words}]"
                 newline = "" if before.endswith("\n") and not end else "\n"
-                out.write(f"{end}{newline}")
+                _write(out, f"{end}{newline}")
                 out.flush()
     except (OSError, ValueError):  # the pipe is closed: nobody reads any more
         events.close()
+
+
+def _write(out: TextIO, text: str) -> None:
+    """Write a text; a console that knows few characters shows a ? for each of the others."""
+    try:
+        out.write(text)
+    except UnicodeEncodeError as error:
+        out.write(text.encode(error.encoding, "replace").decode(error.encoding))
