@@ -40,8 +40,9 @@ lock: .venv/.core  ## resolve every version anew into requirements.lock
 lessons: .venv/.full  ## execute the lessons anew and keep their outputs
 	$(SAFE) $(BIN)/python scripts/lessons.py
 
-pictures: .venv/.full system  ## take the README's pictures in a real JupyterLab
+pictures: .venv/.full system  ## film the README's pictures in a real JupyterLab, and the lessons' covers
 	$(SAFE) $(BIN)/python scripts/pictures.py
+	$(SAFE) $(BIN)/python scripts/covers.py
 
 clean:  ## remove .venv and every cache
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
