@@ -16,7 +16,7 @@ _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _URL = re.compile(r"https?://[^\s<>\"')]+")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
-_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]+(?:\s+[A-Z][\w'-]+)*")
+_NAMES = re.compile(r"(?<![.!?]\s)(?<!^)\b[A-Z][\w'-]+(?: +[A-Z][\w'-]+)*")
 _QUOTED = re.compile(r"[\"“`]([^\"”`]{1,80})[\"”`]")
 _SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 
