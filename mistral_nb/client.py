@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -17,6 +19,7 @@ from mistral_nb import portal as portals
 from mistral_nb.explaining import api_error, bad_environment, retry_after
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from mistralai.client import Mistral
@@ -84,6 +87,7 @@ class Connection:
         self._warned: set[str] = set()
         self._sdk: Mistral | None = None
         self._http: httpx2.AsyncClient | None = None
+        self._blocking: httpx2.Client | None = None
         self._lean: LeanPool | None = None
         self._lock = threading.Lock()
         self.simulator = self._start_simulator() if self.simulated else None
@@ -114,6 +118,7 @@ class Connection:
             timeout = httpx2.Timeout(self.settings.timeout, connect=self.settings.connect_timeout)
             try:
                 self._http = httpx2.AsyncClient(
+                    verify=_certificates(),
                     limits=limits,
                     timeout=timeout,
                     follow_redirects=True,
@@ -130,10 +135,13 @@ class Connection:
             if self._sdk is None:
                 from mistralai.client import Mistral
 
+                http = self.http
+                self._blocking = httpx2.Client(verify=_certificates(), follow_redirects=True)
                 self._sdk = Mistral(
                     api_key=self._key(),
                     server_url=self.base_url,
-                    async_client=self.http,
+                    async_client=http,
+                    client=self._blocking,
                     timeout_ms=round(self.settings.timeout * 1000),
                 )
             return self._sdk
@@ -206,10 +214,18 @@ class Connection:
             self._headers("application/json"),
             timeout=self.settings.timeout,
             connect_timeout=self.settings.connect_timeout,
+            tls=_certificates(),
         )
 
     def without_key(self, text: str) -> str:
-        """Blank out the key in a server's words: some servers quote the key they refuse."""
+        """Blank out the key in a server's words: some servers quote the key they refuse.
+
+        Args:
+            text: The words.
+
+        Returns:
+            The words, ``[key]`` in place of the key.
+        """
         key = self.settings.api_key
         return text.replace(key.get_secret_value(), "[key]") if key is not None else text
 
@@ -262,8 +278,20 @@ class Connection:
     async def _close(self) -> None:
         if self._http is not None:
             await self._http.aclose()
+        if self._blocking is not None:
+            self._blocking.close()
         if self._lean is not None:
             await self._lean.close()
+
+
+def _certificates() -> ssl.SSLContext:
+    """Whom to trust; reading the machine's certificates takes 20 ms of CPU, so it is done once."""
+    return _read_certificates(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@lru_cache(maxsize=1)
+def _read_certificates(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    return httpx2.create_ssl_context()  # it reads the two variables by itself
 
 
 def _rate_limits(headers: Mapping[str, str]) -> RateLimits | None:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
-import httpx2
 from yarl import URL
 
 from mistral_nb.errors import ServerUnreachable, SettingsError
 from mistral_nb.explaining import proxy_for, unreachable
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
 __all__ = ["Answer", "LeanPool"]
@@ -53,6 +53,8 @@ class LeanPool:
         headers: Sent with every request; the key is among them.
         timeout: Longest silence of the server in seconds.
         connect_timeout: Longest wait for a connection in seconds.
+        tls: Whom to trust: aiohttp itself takes the machine's certificates only, the SDK also
+            those of ``SSL_CERT_FILE``.
 
     Raises:
         SettingsError: The environment asks for a kind of proxy that cannot be used here.
@@ -65,19 +67,16 @@ class LeanPool:
         *,
         timeout: float,
         connect_timeout: float,
+        tls: ssl.SSLContext,
     ) -> None:
         self._base_url = base_url
         self._urls: dict[str, URL] = {}
         self._timeout = timeout
         self._connect_timeout = connect_timeout
-        secure = base_url.startswith("https:")
         self._session = aiohttp.ClientSession(
             headers=headers,
             proxy=_proxy(base_url),
-            # aiohttp takes the machine's certificates only; the SDK also SSL_CERT_FILE's.
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=httpx2.create_ssl_context() if secure else True
-            ),
+            connector=aiohttp.TCPConnector(limit=0, ssl=tls),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(
                 total=None, sock_connect=connect_timeout, sock_read=timeout
