@@ -17,9 +17,11 @@ demo: .venv/.core  ## label a small data set and stream a reply, without a key o
 lab: .venv/.full  ## open the lessons in JupyterLab
 	@$(BIN)/mistral-nb lab
 
-# Two at once: most tests wait for a server. In order: each process opens JupyterLab only once.
+# Each process opens a JupyterLab of its own: two fill a small machine. The other tests mostly
+# wait for a server or a worker.
 test: lint system  ## run every check and test, in a real browser as well
-	$(SAFE) $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(SAFE) $(BIN)/python -m pytest -n 2 --dist loadfile tests/browser
+	$(SAFE) $(BIN)/python -m pytest -n 4 --dist loadfile --ignore tests/browser
 	$(SAFE) $(BIN)/python -m pytest -n 2 --nbmake notebooks
 
 lint: .venv/.full  ## check style, types and the floors
