@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
-from mistral_nb.simulator.validation import (
-    DocumentURLChunk,
-    FunctionTool,
-    ImageURLChunk,
+from mistral_nb.simulator.equipment import (
+    Guardrail,
     Prediction,
+    ReasoningEffort,
     ResponseFormat,
     Strict,
+    Tool,
+    ToolChoiceWord,
+    Typed,
+)
+from mistral_nb.simulator.validation import (  # noqa: TC001 - pydantic reads them
+    DocumentURLChunk,
+    ImageURLChunk,
     TextChunk,
     ThinkChunk,
     ToolReferenceChunk,
@@ -31,52 +38,21 @@ AgentVersion = int | str
 Handoffs = Literal["client", "server"]
 
 
-class ToolConfiguration(Strict):
-    exclude: list[str] | None = None
-    include: list[str] | None = None
-    requires_confirmation: list[str] | None = None
-
-
-class BuiltInTool(Strict):
-    type: Literal["web_search", "web_search_premium", "code_interpreter", "image_generation"]
-    tool_configuration: ToolConfiguration | None = None
-
-
-class DocumentLibrary(Strict):
-    type: Literal["document_library"]
-    tool_configuration: ToolConfiguration | None = None
-    library_ids: list[str] = Field(min_length=1)
-
-
-class TokenAuth(Strict):
-    type: Literal["oauth2-token", "api-key"]
-    value: str
-
-
-class CustomConnector(Strict):
-    type: Literal["connector"]
-    connector_id: str
-    authorization: TokenAuth | None = None
-    tool_configuration: ToolConfiguration | None = None
-
-
-Tool = Annotated[
-    FunctionTool | BuiltInTool | DocumentLibrary | CustomConnector, Field(discriminator="type")
-]
-
-
 class CompletionArgs(Strict):
     stop: str | list[str] | None = None
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
-    temperature: float | None = Field(None, ge=0, le=1.5)
-    top_p: float | None = Field(None, gt=0, le=1)
+    temperature: float | None = Field(None, ge=0, le=1)
+    top_p: float | None = Field(None, ge=0, le=1)
     max_tokens: int | None = Field(None, ge=0)
     random_seed: int | None = Field(None, ge=0)
     prediction: Prediction | None = None
     response_format: ResponseFormat | None = None
-    tool_choice: Literal["auto", "none", "any", "required"] = "auto"
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    tool_choice: ToolChoiceWord = "auto"
+    reasoning_effort: ReasoningEffort | None = None
+
+
+NO_ARGS = CompletionArgs.model_validate({})
 
 
 class _Equipment(Strict):
@@ -85,7 +61,7 @@ class _Equipment(Strict):
     instructions: str | None = None
     tools: list[Tool] | None = None
     completion_args: CompletionArgs | None = None
-    guardrails: list[dict[str, Any]] | None = None
+    guardrails: list[Guardrail] | None = None
     name: str | None = None
     description: str | None = None
     metadata: dict[str, Any] | None = None
@@ -97,20 +73,24 @@ class CreateAgent(_Equipment):
 
     model: str
     name: str
+    tools: list[Tool] = Field(default_factory=list)
+    completion_args: CompletionArgs = Field(default=NO_ARGS)
     handoffs: list[str] | None = Field(None, min_length=1)
-    version_message: str | None = None
+    version_message: str | None = Field(None, max_length=500)
 
 
 class UpdateAgent(_Equipment):
     """Body of ``PATCH /v1/agents/{agent_id}``: what is left out stays as it is."""
 
+    tools: list[Tool] = Field(default_factory=list)
+    completion_args: CompletionArgs = Field(default=NO_ARGS)
     handoffs: list[str] | None = Field(None, min_length=1)
     deployment_chat: bool | None = None
-    version_message: str | None = None
+    version_message: str | None = Field(None, max_length=500)
 
 
-class ToolFileChunk(Strict):
-    type: Literal["tool_file"]
+class ToolFileChunk(Typed):
+    type: Literal["tool_file"] = "tool_file"
     tool: str
     file_id: str
     file_name: str | None = None
@@ -119,23 +99,15 @@ class ToolFileChunk(Strict):
 
 class _Entry(Strict):
     object: Literal["entry"] = "entry"
-    created_at: str | None = None
-    completed_at: str | None = None
-    id: str | None = None
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    completed_at: datetime | None = None
+    id: str = ""
 
 
 class MessageInput(_Entry):
     type: Literal["message.input"] = "message.input"
     role: Literal["assistant", "user"]
-    content: (
-        str
-        | list[
-            Annotated[
-                TextChunk | ImageURLChunk | ToolFileChunk | DocumentURLChunk | ThinkChunk,
-                Field(discriminator="type"),
-            ]
-        ]
-    )
+    content: str | list[TextChunk | ImageURLChunk | ToolFileChunk | DocumentURLChunk | ThinkChunk]
     prefix: bool = False
 
 
@@ -145,26 +117,23 @@ class _Answered(_Entry):
 
 
 class MessageOutput(_Answered):
-    type: Literal["message.output"]
+    type: Literal["message.output"] = "message.output"
     role: Literal["assistant"] = "assistant"
     content: (
         str
         | list[
-            Annotated[
-                TextChunk
-                | ImageURLChunk
-                | ToolFileChunk
-                | DocumentURLChunk
-                | ThinkChunk
-                | ToolReferenceChunk,
-                Field(discriminator="type"),
-            ]
+            TextChunk
+            | ImageURLChunk
+            | ToolFileChunk
+            | DocumentURLChunk
+            | ThinkChunk
+            | ToolReferenceChunk
         ]
     )
 
 
 class FunctionCall(_Answered):
-    type: Literal["function.call"]
+    type: Literal["function.call"] = "function.call"
     tool_call_id: str
     name: str
     arguments: dict[str, Any] | str
@@ -172,30 +141,47 @@ class FunctionCall(_Answered):
 
 
 class FunctionResult(_Entry):
-    type: Literal["function.result"]
+    type: Literal["function.result"] = "function.result"
     tool_call_id: str
     result: str
 
 
 class ToolExecution(_Answered):
-    type: Literal["tool.execution"]
+    type: Literal["tool.execution"] = "tool.execution"
     name: str
     arguments: str
     info: dict[str, Any] | None = None
 
 
 class AgentHandoff(_Entry):
-    type: Literal["agent.handoff"]
+    type: Literal["agent.handoff"] = "agent.handoff"
     previous_agent_id: str
     previous_agent_name: str
     next_agent_id: str
     next_agent_name: str
 
 
+_KINDS: dict[str, type[_Entry]] = {
+    "message.input": MessageInput,
+    "message.output": MessageOutput,
+    "function.result": FunctionResult,
+    "function.call": FunctionCall,
+    "tool.execution": ToolExecution,
+    "agent.handoff": AgentHandoff,
+}
+
+
 def _entry_type(value: Any) -> str:
-    """Return an entry's type; one that says nothing is a message of the user's."""
-    found = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-    return str(found or "message.input")
+    """Return an entry's type; one that does not say it is the first whose fields it has."""
+    if not isinstance(value, dict):
+        return str(getattr(value, "type", "message.input"))
+    if "type" in value:
+        return str(value["type"])
+    for name, kind in _KINDS.items():
+        needed = {n for n, field in kind.model_fields.items() if field.is_required()}
+        if needed <= value.keys() <= kind.model_fields.keys():
+            return name
+    return "message.input"
 
 
 Entry = Annotated[
@@ -211,9 +197,9 @@ Entry = Annotated[
 
 class _Inputs(Strict):
     inputs: str | list[Entry] = Field(default_factory=list)
-    stream: bool | None = None
-    store: bool | None = None
-    handoff_execution: Handoffs | None = None
+    stream: bool | None = False
+    store: bool | None = True
+    handoff_execution: Handoffs | None = "server"
     completion_args: CompletionArgs | None = None
 
     def entries(self) -> list[dict[str, Any]]:
@@ -227,7 +213,9 @@ class _Inputs(Strict):
 
 
 class StartRequest(_Inputs, _Equipment):
-    """Body of ``POST /v1/conversations``."""
+    """Body of ``POST /v1/conversations``, the only one of these that takes unknown fields."""
+
+    model_config = ConfigDict(extra="ignore")
 
     inputs: str | list[Entry]
     agent_id: str | None = None
@@ -240,23 +228,32 @@ class StartRequest(_Inputs, _Equipment):
         return self
 
 
+class _Further(_Inputs):
+    """What goes on with a conversation: nothing here may be null."""
+
+    stream: bool = False
+    store: bool = True
+    handoff_execution: Handoffs = "server"
+    completion_args: CompletionArgs = Field(default=NO_ARGS)
+
+
 class Confirmation(Strict):
     tool_call_id: str
     confirmation: Literal["allow", "deny"]
 
 
-class AppendRequest(_Inputs):
+class AppendRequest(_Further):
     """Body of ``POST /v1/conversations/{conversation_id}``."""
 
     tool_confirmations: list[Confirmation] | None = None
 
 
-class RestartRequest(_Inputs):
+class RestartRequest(_Further):
     """Body of ``POST /v1/conversations/{conversation_id}/restart``."""
 
     from_entry_id: str
     agent_version: AgentVersion | None = None
-    guardrails: list[dict[str, Any]] | None = None
+    guardrails: list[Guardrail] | None = None
     metadata: dict[str, Any] | None = None
 
 

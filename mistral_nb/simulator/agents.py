@@ -11,7 +11,13 @@ from starlette.routing import Route
 
 from mistral_nb.simulator.agent_requests import CreateAgent, UpdateAgent
 from mistral_nb.simulator.catalogue import find_model
-from mistral_nb.simulator.replies import JsonReply, query_int
+from mistral_nb.simulator.replies import (
+    JsonReply,
+    query_bool,
+    query_choices,
+    query_int,
+    query_object,
+)
 from mistral_nb.simulator.validation import ApiProblem, check, invalid_model, unprocessable
 
 if TYPE_CHECKING:
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ROUTES", "find_agent", "now", "page_of"]
 
+SOURCES = ("api", "playground", "agent_builder_v1")
 _ALIAS = re.compile(r"[a-z]([a-z0-9_-]*[a-z0-9])?")
 _DEFAULTS: dict[str, Any] = {
     "instructions": None,
@@ -33,6 +40,10 @@ _DEFAULTS: dict[str, Any] = {
     "version_message": None,
     "deployment_chat": False,
 }
+
+
+_NEVER_NULL = frozenset({"model", "name", "deployment_chat"})
+"""Null leaves these as they are."""
 
 
 def now() -> str:
@@ -101,6 +112,7 @@ async def update(request: Request) -> Response:
     """``PATCH /v1/agents/{agent_id}``: makes a new version."""
     state, agent = _state(request), _agent(request)
     fields = _dumped(check(UpdateAgent, await request.body()))
+    fields = {k: v for k, v in fields.items() if v is not None or k not in _NEVER_NULL}
     _check(state, fields)
     number = max(agent["versions"]) + 1
     fields |= {"version": number, "versions": [*agent["versions"], number], "updated_at": now()}
@@ -227,6 +239,13 @@ def _alias(request: Request) -> str:
 def _wanted(request: Request) -> list[dict[str, Any]]:
     query = request.query_params
     found = _state(request).documents("agent")[::-1]
+    if sources := query_choices(request, "sources", SOURCES):
+        found = [agent for agent in found if agent["source"] in sources]
+    if "deployment_chat" in query:
+        shown = query_bool(request, "deployment_chat", False)
+        found = [agent for agent in found if agent["deployment_chat"] is shown]
+    if wanted := query_object(request, "metadata"):
+        found = [agent for agent in found if wanted.items() <= (agent["metadata"] or {}).items()]
     if name := query.get("name"):
         found = [agent for agent in found if agent["name"] == name]
     if one := query.get("id"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.endpoints import answer_body
 from mistral_nb.simulator.lines import RequestLines, append_at, deliver
 from mistral_nb.simulator.state import TERMINAL
@@ -272,7 +273,7 @@ class _Row:
             "response": response,
             "error": error,
         }
-        return orjson.dumps(line) + b"\n"
+        return encoded(line) + b"\n"
 
     def _body(self) -> dict[str, Any]:
         try:

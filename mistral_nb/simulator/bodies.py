@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
+from mistral_nb.simulator.equipment import ResponseFormat, Strict
 from mistral_nb.simulator.validation import (
     CompletionRequest,
     DocumentURLChunk,
     FileChunk,
     ImageURLChunk,
     Message,
-    ResponseFormat,
-    Strict,
 )
 
 __all__ = [
@@ -66,7 +65,7 @@ class OcrRequest(Strict):
     """Body of ``POST /v1/ocr``."""
 
     model: str | None
-    document: Annotated[FileChunk | DocumentURLChunk | ImageURLChunk, Field(discriminator="type")]
+    document: FileChunk | DocumentURLChunk | ImageURLChunk
     pages: str | list[int] | None = None
     include_image_base64: bool | None = None
     image_limit: int | None = None

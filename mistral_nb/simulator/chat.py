@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Completion", "complete", "cut"]
 
+MAX_CHOICES = 32
+
 
 @dataclass(frozen=True)
 class Choice:
@@ -148,6 +150,9 @@ def complete(
     known = find_model(request.model)
     if known is None or "chat" not in known.can:
         raise invalid_model(request.model)
+    if (request.n or 1) > MAX_CHOICES:
+        reason = f"n is {request.n}: the simulator gives at most {MAX_CHOICES} choices"
+        raise ApiProblem.of(400, reason, "invalid_request_error")
     _check_order(body["messages"])
     _check_vision(body["messages"], known)
     tools = body.get("tools")

@@ -19,7 +19,7 @@ from mistral_nb.simulator.agent_requests import (
 from mistral_nb.simulator.agents import find_agent, now, page_of
 from mistral_nb.simulator.catalogue import find_model
 from mistral_nb.simulator.dialogue import Actor, Round, play
-from mistral_nb.simulator.replies import JsonReply
+from mistral_nb.simulator.replies import JsonReply, query_object
 from mistral_nb.simulator.turn_stream import TurnStream, events_of
 from mistral_nb.simulator.validation import ApiProblem, check, invalid_model
 
@@ -225,7 +225,10 @@ def _agent_actor(state: State, agent_id: str, version: int | str | None = None) 
 
 async def listing(request: Request) -> Response:
     """``GET /v1/conversations``: newest first."""
-    return JsonReply(page_of(request, _state(request).documents("conversation")[::-1], 100))
+    found = _state(request).documents("conversation")[::-1]
+    if wanted := query_object(request, "metadata"):
+        found = [each for each in found if wanted.items() <= (each.get("metadata") or {}).items()]
+    return JsonReply(page_of(request, found, 100))
 
 
 async def retrieve(request: Request) -> Response:

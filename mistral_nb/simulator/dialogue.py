@@ -129,7 +129,7 @@ class _Player:
             return False
         again = False
         for call_id, name, arguments in choice.calls:
-            offer = offers[name]
+            offer = offers.get(name, {})  # a script may call what nobody offered
             if "agent" in offer:
                 self._hand_over(offer["agent"], find)
                 return self.args.get("handoff_execution") != "client"

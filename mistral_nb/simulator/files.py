@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["content", "delete", "download_signed", "listing", "retrieve", "signed_url", "upload"]
 
 MAX_BYTES = 512 * 1024 * 1024
+MAX_HOURS = 100 * 366 * 24
+"""What asks to be kept for longer is kept for a century."""
 PURPOSES = ("fine-tune", "batch", "ocr")
 VISIBILITIES = ("workspace", "user")
 FILTERS = {
@@ -220,7 +222,7 @@ def _hours(value: object) -> int | None:
     if value in {None, ""}:
         return None
     try:
-        return max(1, int(str(value)))
+        return min(max(1, int(str(value))), MAX_HOURS)
     except ValueError as error:
         message = "Input should be a valid integer"
         raise unprocessable(("body", "expiry"), message, "int_parsing", str(value)) from error

@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
+from mistral_nb.simulator.validation import ApiProblem
 from mistral_nb.simulator.words import best, chance, overlap, ranked, stems
 
 __all__ = ["fill"]
 
 DEPTH = 8
 """Recursive schemas end here: deeper optional parts are left out."""
+MOST_STEPS = 20_000
+_UNUSABLE = (
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+    re.error,
+)
+"""What a schema that is none leads to."""
+MOST_ITEMS = 1000
+MOST_LETTERS = 100_000
 
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
@@ -44,8 +59,23 @@ def fill(schema: Any, text: str, seed: object = 0) -> Any:
 
     Returns:
         A JSON value, valid against the schema for the keywords that pydantic writes.
+
+    Raises:
+        ApiProblem: 400; the schema is none, or asks for more than anybody would write.
     """
-    return _Filler(schema if isinstance(schema, dict) else {}, text, seed).value(schema, "", 0)
+    try:
+        return _Filler(schema if isinstance(schema, dict) else {}, text, seed).value(schema, "", 0)
+    except _UNUSABLE as error:
+        reason = f"The JSON schema cannot be used: {error}"
+        raise ApiProblem.of(400, reason, "invalid_request_error") from error
+
+
+def _at_most(value: Any, most: int, what: str) -> int:
+    """Return a whole number that is not out of all proportion."""
+    number = int(value or 0)
+    if number > most:
+        raise ValueError(f"{what} is {number}, more than {most}")
+    return number
 
 
 class _Filler:
@@ -53,8 +83,13 @@ class _Filler:
         self.root = root
         self.text = text
         self.seed = seed
+        self.steps = 0
+        undated = _DATE.sub(lambda found: " " * len(found.group()), text)
+        self.numbers = list(_NUMBER.finditer(undated))
+        self.told: set[int] = set()  # where the numbers stand that a value has taken
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
+        self._step()
         schema = self._resolved(schema)
         if "const" in schema:
             return schema["const"]
@@ -66,6 +101,12 @@ class _Filler:
         if options:
             return self._one_of(options, name, depth)
         return self._of_type(schema, name, depth)
+
+    def _step(self) -> None:
+        """Count the work: schemas may refer to themselves many times over."""
+        self.steps += 1
+        if self.steps > MOST_STEPS:
+            raise ValueError("it refers to itself too often")
 
     def _of_type(self, schema: dict[str, Any], name: str, depth: int) -> Any:
         kind = schema.get("type") or ("object" if "properties" in schema else "string")
@@ -84,11 +125,11 @@ class _Filler:
         kind = self._resolved(schema).get("type")
         return kind if isinstance(kind, str) else ""
 
-    def _resolved(self, schema: Any) -> dict[str, Any]:
-        seen = 0
+    def _resolved(self, schema: Any, depth: int = 0) -> dict[str, Any]:
         while isinstance(schema, dict) and ("$ref" in schema or "allOf" in schema):
-            seen += 1
-            if seen > DEPTH:
+            self._step()
+            depth += 1
+            if depth > DEPTH:
                 return {}
             if "$ref" in schema:
                 rest = {key: value for key, value in schema.items() if key != "$ref"}
@@ -97,7 +138,7 @@ class _Filler:
                 parts = schema["allOf"]
                 merged: dict[str, Any] = {k: v for k, v in schema.items() if k != "allOf"}
                 for part in parts:
-                    known = self._resolved(part)
+                    known = self._resolved(part, depth)
                     properties = {**merged.get("properties", {}), **known.get("properties", {})}
                     merged = {**known, **merged}
                     if properties:
@@ -138,7 +179,7 @@ class _Filler:
             values = [str(v) for v in schema["enum"]]
             return max(score for score, _ in ranked(values, self.text)) > 0
         if kind in {"integer", "number"}:
-            return bool(_NUMBER.search(self.text))
+            return any(found.start() not in self.told for found in self.numbers)
         if kind == "string":
             return self._found(schema, name) is not None
         return True
@@ -153,7 +194,7 @@ class _Filler:
         }
 
     def _array(self, schema: dict[str, Any], name: str, depth: int) -> list[Any]:
-        least = int(schema.get("minItems") or 0)
+        least = _at_most(schema.get("minItems"), MOST_ITEMS, "minItems")
         most = max(least, min(int(schema.get("maxItems", 5)), 5))
         if prefix := schema.get("prefixItems"):
             return [self.value(part, name, depth + 1) for part in prefix]
@@ -190,6 +231,8 @@ class _Filler:
 
     def _number(self, schema: dict[str, Any], name: str, *, whole: bool) -> float:
         step = schema.get("multipleOf") or (1 if whole else 0)
+        if not 0 <= step < math.inf:
+            raise ValueError(f"multipleOf is {step}")
         low = schema.get("minimum", schema.get("exclusiveMinimum"))
         high = schema.get("maximum", schema.get("exclusiveMaximum"))
         tiny = step or 0.001
@@ -197,25 +240,41 @@ class _Filler:
             low = max(low, schema["exclusiveMinimum"] + tiny)
         if high is not None and "exclusiveMaximum" in schema:
             high = min(high, schema["exclusiveMaximum"] - tiny)
-        value = self._said(low, high)
-        if value is None or (low is not None and high is not None and high - low <= 10):  # noqa: PLR2004
+        narrow = low is not None and high is not None and high - low <= 10  # noqa: PLR2004
+        value = None if narrow else self._said(low, high, name)
+        if value is None:
             bottom = low if low is not None else min(0, high or 0)
             value = self._scaled(bottom, high if high is not None else bottom + 10, name)
         if step:
             value = round(value / step) * step
-            while low is not None and value < low:
+            if low is not None and value < low:
                 value += step
-            while high is not None and value > high:
+            if high is not None and value > high:
                 value -= step
         return int(value) if whole else round(float(value), 4)
 
-    def _said(self, low: float | None, high: float | None) -> float | None:
-        """Return the first number in the text that lies in the range."""
-        for found in _NUMBER.findall(self.text):
-            number = float(found.replace(",", "."))
-            if (low is None or number >= low) and (high is None or number <= high):
-                return number
+    def _said(self, low: float | None, high: float | None, name: str) -> float | None:
+        """Return the number in the text that belongs to a name: beside it, or the next in order."""
+
+        def fits(found: re.Match[str]) -> bool:
+            number = _number_of(found)
+            return (low is None or number >= low) and (high is None or number <= high)
+
+        fitting = [found for found in self.numbers if fits(found)]
+        place = self._place_of(name)
+        beside = [found for found in fitting if found.start() == place]
+        free = [found for found in fitting if found.start() not in self.told]
+        # What "2 and 3" are for is said by their order alone; the last one does for all the rest.
+        for found in (*beside, *free, *fitting):
+            self.told.add(found.start())
+            return _number_of(found)
         return None
+
+    def _place_of(self, name: str) -> int | None:
+        """Return where in the text a number follows a name, as in "height of 3"."""
+        words = re.escape(name.replace("_", " "))
+        found = re.search(rf"\b{words}\W+(?:(?:is|of|to)\W+)?(?=[\d-])", self.text, re.IGNORECASE)
+        return found.end() if found else None
 
     def _scaled(self, low: float, high: float, name: str) -> float:
         """Place the text between two ends: by its mood, or by the always same throw."""
@@ -257,9 +316,10 @@ class _Filler:
         pattern = schema.get("pattern")
         if pattern:
             value = _matching(str(pattern), value, self.text)
-        least, most = int(schema.get("minLength") or 0), schema.get("maxLength")
+        least = _at_most(schema.get("minLength"), MOST_LETTERS, "minLength")
+        most = schema.get("maxLength")
         if most is not None:
-            value = value[: int(most)]
+            value = value[: max(0, int(most))]
         return value.ljust(least, "x") if not pattern else value
 
 
@@ -272,5 +332,13 @@ def _matching(pattern: str, value: str, text: str) -> str:
         return inner.group()
     made = re.sub(r"\[A-Z\]", "A", re.sub(r"\[a-z\]", "a", pattern.strip("^$")))
     made = re.sub(r"\\d|\[0-9\]", "7", made)
-    made = re.sub(r"(\\?.)\{(\d+)(?:,\d*)?\}", lambda m: m.group(1) * int(m.group(2)), made)
+    made = re.sub(r"(\\?.)\{(\d+)(?:,\d*)?\}", _repeated, made)
     return re.sub(r"[+*?()\\^$]", "", made)
+
+
+def _repeated(found: re.Match[str]) -> str:
+    return found.group(1) * _at_most(found.group(2), MOST_LETTERS, "A repetition in a pattern")
+
+
+def _number_of(found: re.Match[str]) -> float:
+    return float(found.group().replace(",", "."))

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mistral_nb.simulator.batch import MAX_ROWS
 from mistral_nb.simulator.catalogue import find_model
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.endpoints import ENDPOINTS
-from mistral_nb.simulator.replies import JsonReply, query_bool, query_choices, query_int
+from mistral_nb.simulator.replies import (
+    JsonReply,
+    query_bool,
+    query_choices,
+    query_int,
+    query_object,
+)
 from mistral_nb.simulator.state import STATUSES, TERMINAL, State
 from mistral_nb.simulator.validation import (
     ApiProblem,
@@ -30,6 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cancel", "create", "delete", "listing", "retrieve"]
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
 KNOWN_QUERY = frozenset(
     {
         "page",
@@ -54,7 +62,7 @@ async def create(request: Request) -> Response:
     files = [str(each) for each in wanted.input_files or ()]
     job_id = state.new_id("job", wanted.endpoint, wanted.model, files)
     if wanted.requests is not None:
-        lines = (orjson.dumps(row.model_dump()) + b"\n" for row in wanted.requests)
+        lines = (encoded(row.model_dump()) + b"\n" for row in wanted.requests)
         path = state.part_path(job_id, "input")
         await asyncio.to_thread(path.write_bytes, b"".join(lines))
     state.add_job(
@@ -120,8 +128,7 @@ async def listing(request: Request) -> Response:
     if statuses := query_choices(request, "status", STATUSES):
         rows = [row for row in rows if row["status"] in statuses]
     metadata = {key: value for key, value in query.items() if key not in KNOWN_QUERY}
-    if packed := query.get("metadata"):
-        metadata |= _object(packed)
+    metadata |= query_object(request, "metadata")
     if metadata:
         rows = [row for row in rows if metadata.items() <= _metadata(row).items()]
     if after := query.get("created_after"):
@@ -218,21 +225,15 @@ def _metadata(row: sqlite3.Row) -> dict[str, Any]:
     return orjson.loads(row["metadata"]) or {}
 
 
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        value = None
-    if not isinstance(value, dict):
-        raise unprocessable(("query", "metadata"), "Input should be an object", "dict_type", text)
-    return value
-
-
 def _moment(text: str) -> float:
+    """Return the seconds since the epoch of a moment; one without a zone is in UTC."""
     try:
-        return datetime.fromisoformat(text.replace(" ", "+")).timestamp()
-    except (ValueError, OverflowError) as error:
+        moment = datetime.fromisoformat(text.replace(" ", "+"))
+    except ValueError as error:
         message = "Input should be a valid datetime"
         raise unprocessable(
             ("query", "created_after"), message, "datetime_parsing", text
         ) from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - _EPOCH).total_seconds()  # timestamp() has no year 1, nor 1969 everywhere

@@ -10,11 +10,9 @@ import string
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from mistral_nb.simulator.documents import described
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.filling import fill
-from mistral_nb.simulator.prompted import prompted_form
 from mistral_nb.simulator.prose import essay, thoughts, topic
 from mistral_nb.simulator.reading import find_labels, last_message, plain_text, subject
 from mistral_nb.simulator.words import best, ranked, stems
@@ -88,9 +86,6 @@ def _text(
     if form.get("type") == "json_schema" and form.get("json_schema"):
         schema = form["json_schema"]["schema"]
         return _json(fill(schema, _about(messages, prompt), seed))
-    if wanted := prompted_form(messages):
-        filled = _json(fill(wanted.schema, wanted.about, seed))
-        return f"```json\n{filled}\n```" if wanted.fenced and not form else filled
     if form.get("type") == "json_object":
         return _json(_free_object(messages, prompt, seed))
     if messages[-1]["role"] == "tool":
@@ -166,7 +161,7 @@ def _short(prompt: str) -> str:
 
 
 def _json(value: object) -> str:
-    return orjson.dumps(value).decode()
+    return encoded(value).decode()
 
 
 def _free_object(
@@ -230,13 +225,14 @@ def _tool_calls(
 def _asked_for(function: Mapping[str, Any], prompt: str) -> Any:
     """Return a tool's schema without the optional parameters of which nothing is said."""
     schema = function.get("parameters")
-    if not isinstance(schema, dict) or not schema.get("required"):
+    if not isinstance(schema, dict):
+        return schema
+    required, properties = schema.get("required"), schema.get("properties")
+    if not required or not isinstance(required, list) or not isinstance(properties, dict):
         return schema
     said = stems(prompt)
     kept = {
-        name: each
-        for name, each in schema.get("properties", {}).items()
-        if name in schema["required"] or stems(name) & said
+        name: each for name, each in properties.items() if name in required or stems(name) & said
     }
     return {**schema, "properties": kept}
 

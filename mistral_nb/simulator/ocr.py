@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from mistral_nb.simulator import tokens
 from mistral_nb.simulator.bodies import OcrRequest
 from mistral_nb.simulator.catalogue import find_model
 from mistral_nb.simulator.documents import open_document
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.filling import fill
 from mistral_nb.simulator.validation import (
     ApiProblem,
-    ResponseFormat,
     check,
     invalid_model,
     unprocessable,
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from mistral_nb.simulator.documents import Document
+    from mistral_nb.simulator.equipment import ResponseFormat
 
 __all__ = ["read_document"]
 
@@ -95,7 +94,7 @@ def _annotation(wanted: ResponseFormat | None, text: str, seed: int) -> str | No
     if wanted.json_schema is None:
         where = ("body", "document_annotation_format")
         raise unprocessable(where, "Only json_schema is valid", "value_error")
-    return orjson.dumps(fill(wanted.json_schema.schema_, text, seed)).decode()
+    return encoded(fill(wanted.json_schema.schema_, text, seed)).decode()
 
 
 def _chosen(pages: str | list[int] | None, count: int) -> list[int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from starlette.responses import Response
 
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.validation import chosen, unprocessable
 
 if TYPE_CHECKING:
@@ -14,17 +15,20 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-__all__ = ["JsonReply", "query_bool", "query_choices", "query_int"]
+__all__ = ["JsonReply", "query_bool", "query_choices", "query_int", "query_object"]
+
+SDK_UNSET = '"~?~unset~?~sentinel~?~"'
+"""What mistralai 3.7 sends for an object in the query that nobody gave."""
 
 
 class JsonReply(Response):
-    """A JSON body written by orjson."""
+    """A JSON body."""
 
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         """Encode the body."""
-        return orjson.dumps(content)
+        return encoded(content)
 
 
 def query_int(
@@ -76,3 +80,21 @@ def query_choices(request: Request, name: str, choices: Sequence[str]) -> list[s
         ApiProblem: 422; it is none of them.
     """
     return [chosen(("query", name), each, choices) for each in request.query_params.getlist(name)]
+
+
+def query_object(request: Request, name: str) -> dict[str, Any]:
+    """Read a JSON object from the query; empty if it is not there.
+
+    Raises:
+        ApiProblem: 422; it is no JSON object.
+    """
+    text = request.query_params.get(name)
+    if not text or text == SDK_UNSET:
+        return {}
+    try:
+        value = orjson.loads(text) or {}
+    except orjson.JSONDecodeError:
+        value = text
+    if not isinstance(value, dict):
+        raise unprocessable(("query", name), "Input should be an object", "dict_type", text)
+    return value

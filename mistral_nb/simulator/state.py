@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.store import open_store, transaction
 
 if TYPE_CHECKING:
@@ -191,7 +192,7 @@ class State:
     def add_job(self, job_id: str, **columns: Any) -> None:
         """Insert a queued job."""
         for name in ("metadata", "input_files"):
-            columns[name] = orjson.dumps(columns[name]).decode()
+            columns[name] = encoded(columns[name]).decode()
         self._insert("jobs", id=job_id, status="QUEUED", created_at=time.time(), **columns)
 
     def job(self, job_id: str) -> sqlite3.Row | None:
@@ -251,7 +252,7 @@ class State:
                     time.time(),
                     ids["output"],
                     ids["error"],
-                    orjson.dumps(errors).decode(),
+                    encoded(errors).decode(),
                     job["id"],
                 ),
             )
@@ -326,7 +327,7 @@ class State:
             self.db.execute(
                 "INSERT INTO documents (kind, id, parent, data) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET data = excluded.data",
-                (kind, name, parent, orjson.dumps(data).decode()),
+                (kind, name, parent, encoded(data).decode()),
             )
 
     def document(self, kind: str, name: str) -> dict[str, Any] | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from starlette.responses import Response
+
+from mistral_nb.simulator.encoding import encoded
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable
@@ -106,7 +107,7 @@ class EventStream(Response):
                 "param": None,
                 "code": "1000",
             }
-            yield b"data: " + orjson.dumps(problem) + b"\n\n"
+            yield b"data: " + encoded(problem) + b"\n\n"
             return
         if faults.odd_chunks and number % 5 == 1:
             yield _event({**chunk, "choices": [], "usage": None, "p": "abcdefgh"})
@@ -114,7 +115,7 @@ class EventStream(Response):
 
 
 def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + orjson.dumps(chunk) + b"\n\n"
+    return b"data: " + encoded(chunk) + b"\n\n"
 
 
 async def while_connected(

@@ -5,8 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.tokens import call_tokens, count, count_prompt, encoding, load, loaded
 
 if TYPE_CHECKING:
@@ -69,10 +68,10 @@ class PromptCache:
         Returns:
             Tokens, in whole blocks, never all of the prompt.
         """
-        running = hash(orjson.dumps(tools))
+        running = hash(encoded(tools))
         keys = []
         for message in messages:
-            running = hash((running, orjson.dumps(message)))
+            running = hash((running, encoded(message)))
             keys.append((model, running))
         with self._lock:
             known = 0

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from mistral_nb.simulator.agents import now
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.streams import EventStream
 
 if TYPE_CHECKING:
@@ -99,4 +98,4 @@ class TurnStream(EventStream):
 
 def _event(data: dict[str, Any]) -> bytes:
     head = f"event: {data['type']}\ndata: ".encode()
-    return head + orjson.dumps({**data, "created_at": now()}) + b"\n\n"
+    return head + encoded({**data, "created_at": now()}) + b"\n\n"

@@ -6,7 +6,19 @@ from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from uuid import UUID  # noqa: TC003 - pydantic reads it
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+
+from mistral_nb.simulator.equipment import (
+    Guardrail,
+    Prediction,
+    ReasoningEffort,
+    ResponseFormat,
+    Strict,
+    Tool,
+    ToolChoice,
+    ToolChoiceWord,
+    Typed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +29,6 @@ __all__ = [
     "CompletionRequest",
     "EmbeddingRequest",
     "JobRequest",
-    "Strict",
     "check",
     "chosen",
     "invalid_model",
@@ -75,23 +86,17 @@ def chosen(loc: tuple[str | int, ...], value: object, choices: Sequence[str]) ->
     return str(value)
 
 
-class Strict(BaseModel):
-    """A part of a body in which unknown fields are refused."""
-
-    model_config = ConfigDict(extra="forbid", protected_namespaces=())
-
-
-class TextChunk(Strict):
+class TextChunk(Typed):
     type: Literal["text"] = "text"
     text: str
 
 
-class ReferenceChunk(Strict):
+class ReferenceChunk(Typed):
     type: Literal["reference"] = "reference"
-    reference_ids: list[int | str] = []
+    reference_ids: list[int | str]
 
 
-class ToolReferenceChunk(Strict):
+class ToolReferenceChunk(Typed):
     type: Literal["tool_reference"] = "tool_reference"
     tool: str
     title: str
@@ -100,7 +105,7 @@ class ToolReferenceChunk(Strict):
     description: str | None = None
 
 
-class ThinkChunk(Strict):
+class ThinkChunk(Typed):
     type: Literal["thinking"] = "thinking"
     thinking: list[TextChunk | ToolReferenceChunk | ReferenceChunk]
     signature: str | None = None
@@ -112,23 +117,23 @@ class ImageURL(Strict):
     detail: Literal["low", "auto", "high"] | None = None
 
 
-class ImageURLChunk(Strict):
+class ImageURLChunk(Typed):
     type: Literal["image_url"] = "image_url"
     image_url: ImageURL | str
 
 
-class DocumentURLChunk(Strict):
+class DocumentURLChunk(Typed):
     type: Literal["document_url"] = "document_url"
     document_url: str
     document_name: str | None = None
 
 
-class FileChunk(Strict):
+class FileChunk(Typed):
     type: Literal["file"] = "file"
     file_id: UUID
 
 
-class AudioChunk(Strict):
+class AudioChunk(Typed):
     type: Literal["input_audio"] = "input_audio"
     input_audio: str
 
@@ -187,57 +192,6 @@ Message = Annotated[
 ]
 
 
-class JsonSchema(Strict):
-    name: str
-    description: str | None = None
-    schema_: dict[str, Any] = Field(alias="schema")
-    strict: bool = False
-
-
-class ResponseFormat(Strict):
-    type: Literal["text", "json_object", "json_schema"] = "text"
-    json_schema: JsonSchema | None = None
-
-
-class Function(Strict):
-    name: str
-    description: str = ""
-    strict: bool = False
-    parameters: dict[str, Any]
-
-
-class FunctionTool(Strict):
-    type: Literal["function"] = "function"
-    function: Function
-
-
-class HostedTool(BaseModel):
-    """A tool that runs on Mistral's side; the simulated model never uses one."""
-
-    type: Literal[
-        "web_search",
-        "web_search_premium",
-        "code_interpreter",
-        "image_generation",
-        "document_library",
-        "connector",
-    ]
-
-
-class FunctionName(Strict):
-    name: str
-
-
-class ToolChoice(Strict):
-    type: Literal["function"] = "function"
-    function: FunctionName
-
-
-class Prediction(Strict):
-    type: Literal["content"] = "content"
-    content: str = ""
-
-
 class CompletionRequest(Strict):
     """What every request for a completion may hold."""
 
@@ -256,16 +210,16 @@ class ChatRequest(CompletionRequest):
 
     messages: list[Message]
     response_format: ResponseFormat | None = None
-    tools: list[FunctionTool | HostedTool] | None = None
-    tool_choice: ToolChoice | Literal["auto", "none", "any", "required"] = "auto"
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | ToolChoiceWord = "auto"
     presence_penalty: float | None = Field(None, ge=-2, le=2)
     frequency_penalty: float | None = Field(None, ge=-2, le=2)
     n: int | None = Field(None, ge=1)
     prediction: Prediction | None = None
     parallel_tool_calls: bool = True
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
     prompt_mode: Literal["reasoning"] | None = None
-    guardrails: list[dict[str, Any]] | None = None
+    guardrails: list[Guardrail] | None = None
     prompt_cache_key: str | None = None
     service_tier: Literal["auto", "standard_only"] | None = None
     safe_prompt: bool = False

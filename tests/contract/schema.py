@@ -10,7 +10,7 @@ import yaml
 
 from tests.conftest import SHARED
 
-__all__ = ["component", "faults", "operations", "response"]
+__all__ = ["component", "component_of", "document", "faults", "operations", "response"]
 
 
 @cache
@@ -43,6 +43,12 @@ def component(name: str) -> str:
     return f"#/components/schemas/{name}"
 
 
+def component_of(described: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a named schema of a description; the name may be a reference to it."""
+    found: dict[str, Any] = described["components"]["schemas"][name.rpartition("/")[2]]
+    return found
+
+
 def response(method: str, path: str, status: int = 200) -> str:
     """Return the place of the schema of an operation's JSON response."""
     content = document()["paths"][path][method.lower()]["responses"][str(status)]["content"]
@@ -53,11 +59,20 @@ def response(method: str, path: str, status: int = 200) -> str:
 
 def faults(body: Any, where: str) -> list[str]:
     """Return what is wrong with a body, in words; empty if nothing is."""
-    if isinstance(body, dict) and isinstance(body.get("usage"), dict):
-        # Real replies have it (recorded), the description forbids it.
-        usage = {k: v for k, v in body["usage"].items() if k != "prompt_tokens_details"}
-        body = {**body, "usage": usage}
+    body = _without_recorded_extras(body)
     found = [f"{error.json_path}: {error.message}" for error in _validator(where).iter_errors(body)]
     # A plain chat reply has no "data", which the description requires of it (recorded).
     chat = isinstance(body, dict) and body.get("object") == "chat.completion"
     return [each for each in found if not (chat and each == "$: 'data' is a required property")]
+
+
+def _without_recorded_extras(body: Any) -> Any:
+    """Leave out what real replies have (recorded), but the description forbids."""
+    if not isinstance(body, dict):
+        return body
+    if isinstance(body.get("data"), dict):  # an event of a stream
+        body = {**body, "data": _without_recorded_extras(body["data"])}
+    if isinstance(body.get("usage"), dict):
+        usage = {k: v for k, v in body["usage"].items() if k != "prompt_tokens_details"}
+        body = {**body, "usage": usage}
+    return body
