@@ -71,15 +71,27 @@ class Job:
         return fields[key]
 
     def refresh(self) -> Handle[Snapshot]:
-        """Ask how it is: ``await job.refresh()``, or ``.result()`` on it."""
+        """Ask how it is: ``await job.refresh()``, or ``.result()`` on it.
+
+        Returns:
+            A handle on how it is now.
+        """
         return Handle(self._queue.portal, self._refresh)
 
     def cancel(self) -> Handle[bool]:
-        """Cancel it. The handle says whether there was anything left to cancel."""
+        """Cancel it.
+
+        Returns:
+            A handle whose result is False if there was nothing left to cancel.
+        """
         return self._queue.cancel(self.id)
 
     def replay(self) -> Handle[bool]:
-        """Queue it again after it failed, was cancelled, or ended in doubt."""
+        """Queue it again after it failed, was cancelled, or ended in doubt.
+
+        Returns:
+            A handle whose result is False if it was in none of these states.
+        """
         return self._queue.replay(self.id)
 
     def events(self) -> JobEvents:
@@ -94,6 +106,9 @@ class Job:
 
         Args:
             timeout: Longest wait in seconds; None waits until the end.
+
+        Returns:
+            That value, as JSON carries it.
 
         Raises:
             JobError: It failed, was cancelled, or ended in doubt: see ``status`` on it.
@@ -174,18 +189,26 @@ class JobEvents:
             return None
         if self._stream is None:
             await self._queue.watched()
-            self._stream = self._queue.bus.stream("job:*", request_id=self._job.id)
-            return await self._now()
+            return await self._begin()
         while True:
             try:
                 async with asyncio.timeout(CHECK_EVERY):
                     record: Any = await anext(self._stream, None)
-                    self._over = record is None or record.final
-                    return record  # type: ignore[no-any-return]
             except TimeoutError:
                 record = await self._now(only_end=True)
                 if record is not None:
                     return record  # type: ignore[no-any-return]
+                continue
+            self._over = record is None or record.final
+            if record is not None and record.final:
+                status = (await self._job.refresh()).status
+                if record.name != f"job:{status}":  # an old end: it was replayed since
+                    return await self._begin()
+            return record  # type: ignore[no-any-return]
+
+    async def _begin(self) -> JobRecord | None:
+        self._stream = self._queue.bus.stream("job:*", request_id=self._job.id)
+        return await self._now()
 
     async def _now(self, *, only_end: bool = False) -> JobRecord | None:
         snapshot = await self._job.refresh()

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Archive", "Batch"]
 
-Batch = tuple[str, bool, "list[Event]"]
-"""Stream id, whether it has ended, and its events that are not saved yet."""
+Batch = tuple[str, bool, "list[Event]", bool]
+"""Stream id, whether it has ended, its events that are not saved yet, and whether these are its
+first: then what is saved of an earlier stream of this id is forgotten."""
 INTERRUPTED = b'{"message":"The relay was stopped while this reply was arriving. Ask again."}'
 MIGRATIONS = (
     """
@@ -53,8 +54,8 @@ class Archive:
         """Save events, all at once."""
         now = time.time()
         with storage_errors(self._path), transaction(self._store):
-            for stream_id, ended, events in batches:
-                if events[0].number == 1:  # a job that was replayed, or told anew
+            for stream_id, ended, events, anew in batches:
+                if anew:
                     self._store.execute("DELETE FROM events WHERE stream = ?", (stream_id,))
                 self._store.execute(
                     "INSERT INTO streams VALUES (?, ?, ?) ON CONFLICT (id) "
@@ -76,10 +77,11 @@ class Archive:
             if row is None:
                 return None
             events = self._store.execute(
-                "SELECT name, data FROM events WHERE stream = ? ORDER BY number", (stream_id,)
+                "SELECT number, name, data FROM events WHERE stream = ? ORDER BY number",
+                (stream_id,),
             ).fetchall()
-        channel = Channel(stream_id)
-        for name, data in events:
+        channel = Channel(stream_id, after=events[0]["number"] - 1)
+        for _, name, data in events:
             channel.restore(name, data)
         if not row["ended"]:
             channel.restore("error", INTERRUPTED)

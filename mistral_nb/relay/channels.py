@@ -34,7 +34,7 @@ class Event:
     """One event of a stream.
 
     Attributes:
-        number: From 1, without gaps.
+            number: From 1 (or after an earlier stream's), without gaps.
         name: ``start``, ``chunk``, ``complete``, ``error``, or what a job tells.
         data: JSON, encoded.
         frame: The event as it goes over the wire.
@@ -52,14 +52,22 @@ class Channel:
     Args:
         stream_id: Its id, part of every event's id.
         on_idle: Called when the last listener has left, and when the stream has ended.
+        after: Number of the last event of an earlier stream of this id, whose place it takes.
 
     Attributes:
+        after: As given; its own events are numbered from the next on.
         renewed: True if the relay was killed under way: what it had told last, but not saved,
             is lost, so listeners may come with numbers that are not known here.
     """
 
-    def __init__(self, stream_id: str, on_idle: Callable[[Channel], None] | None = None) -> None:
+    def __init__(
+        self,
+        stream_id: str,
+        on_idle: Callable[[Channel], None] | None = None,
+        after: int = 0,
+    ) -> None:
         self.id = stream_id
+        self.after = after
         self.events: list[Event] = []
         self.saved = 0
         self.renewed = False
@@ -68,13 +76,18 @@ class Channel:
         self._on_idle = on_idle
         self._news = asyncio.Event()
 
+    @property
+    def head(self) -> int:
+        """Number of its last event."""
+        return self.after + len(self.events)
+
     def tell(self, name: str, data: dict[str, Any], *, last: bool = False) -> None:
         """Add an event; ``last`` ends the stream."""
         self.restore(name, orjson.dumps(data), last=last)
 
     def restore(self, name: str, data: bytes, *, last: bool = False) -> None:
         """Add an event whose data is JSON already."""
-        number = len(self.events) + 1
+        number = self.head + 1
         self.events.append(Event(number, name, data, _frame(self.id, number, name, data)))
         self.ended = last
         self._news.set()
@@ -83,20 +96,21 @@ class Channel:
             self._idle()
 
     async def beyond(self, number: int) -> Sequence[Event]:
-        """Wait until there is more than ``number`` events, or the stream has ended."""
-        while len(self.events) <= number and not self.ended:
+        """Wait until there is an event after this number, or the stream has ended."""
+        while self.head <= number and not self.ended:
             await self._news.wait()
-        return self.events[number : number + 4 * LARGEST_JOINT]
+        begin = number - self.after
+        return self.events[begin : begin + 4 * LARGEST_JOINT]
 
     def position(self, number: int) -> int:
         """Return where a listener goes on whose last event had this number."""
-        if number > len(self.events) and not self.ended:
-            return 0 if self.renewed else len(self.events)
-        return number
+        if number > self.head and not self.ended:
+            return self.after if self.renewed else self.head
+        return max(number, self.after)
 
     def knows_all(self, number: int) -> bool:
         """Return True if a listener at this position has heard the end."""
-        return self.ended and number == len(self.events) and not self.renewed
+        return self.ended and number == self.head and not self.renewed
 
     def join(self) -> None:
         """Count a listener in."""
@@ -121,7 +135,7 @@ async def follow(channel: Channel, number: int) -> AsyncIterator[bytes]:
         number: The listener's position: the number of its last event, or 0.
     """
     channel.join()
-    head = len(channel.events)
+    head = channel.head
     try:
         yield RETRY
         if channel.ended and number >= head:  # its last events were lost with the relay's life

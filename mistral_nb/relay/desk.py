@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus, Record
     from mistral_nb.jobs import Job, Queue
+    from mistral_nb.jobs.model import Snapshot
     from mistral_nb.streaming import StreamHandle
     from mistral_nb.webhooks import WebhookNotifier
 
@@ -116,15 +117,19 @@ class Desk:
     async def job(self, job: Job) -> Channel:
         """Return the events of a job, as many as this relay has heard of."""
         stream_id = f"job.{job.id}"
-        ended = (await job.refresh()).ended
+        now = await job.refresh()
         kept = await self.find(stream_id)
-        if kept is not None and ended and not kept.renewed:
-            return kept
-        if stream_id not in self._live:
-            channel = self._open_channel(stream_id)
-            channel.renewed = kept is not None
-            self._start(self._relay_job(job, channel))
-        return self._live[stream_id]
+        live = self._live.get(stream_id)
+        known = live or kept
+        broken_off = live is None and kept is not None and kept.renewed
+        if known is not None and not broken_off and (not known.ended or _tells_end(known, now)):
+            return known
+        # Unknown, broken off when a relay was killed, or its end was one before a replay.
+        after = known.head if known is not None and not broken_off else 0
+        channel = self._open_channel(stream_id, after=after)
+        channel.renewed = broken_off
+        self._start(self._relay_job(job, channel))
+        return channel
 
     async def find(self, stream_id: str) -> Channel | None:
         """Return a stream by its id, live or saved; None if there is none."""
@@ -153,9 +158,12 @@ class Desk:
         check_url(url)
 
     def _open_channel(
-        self, stream_id: str, on_idle: Callable[[Channel], None] | None = None
+        self,
+        stream_id: str,
+        on_idle: Callable[[Channel], None] | None = None,
+        after: int = 0,
     ) -> Channel:
-        channel = Channel(stream_id, on_idle)
+        channel = Channel(stream_id, on_idle, after)
         self._live[stream_id] = channel
         return channel
 
@@ -225,14 +233,23 @@ class Desk:
         """Save what is new, and let go of streams that have ended and are not listened to."""
         async with self._filing:
             news = [each for each in self._live.values() if each.saved < len(each.events)]
-            batches = [(each.id, each.ended, each.events[each.saved :]) for each in news]
+            batches = [
+                (each.id, each.ended, each.events[each.saved :], not each.saved) for each in news
+            ]
             if batches:
                 await anyio.to_thread.run_sync(self._archive.save, batches)
-            for channel, (_, _, events) in zip(news, batches, strict=True):
+            for channel, (_, _, events, _) in zip(news, batches, strict=True):
                 channel.saved += len(events)
         for channel in list(self._live.values()):
             if channel.ended and not channel.listeners and channel.saved == len(channel.events):
                 self._live.pop(channel.id, None)
+
+
+def _tells_end(channel: Channel, job: Snapshot) -> bool:
+    """Return True if the end that a job's channel tells of is the one that the job has now."""
+    last = channel.events[-1]
+    at = orjson.loads(last.data).get("at") or 0.0
+    return last.name == job.status and at >= (job.started_at or 0.0)
 
 
 def _told(record: Record, handle: StreamHandle) -> tuple[str, dict[str, Any]]:

@@ -113,6 +113,31 @@ def test_failures_are_tried_again_and_then_given_up(queue: Queue) -> None:
     assert job.replay().result() is False
 
 
+def test_who_follows_a_replayed_job_hears_its_new_end(queue: Queue) -> None:
+    """An end that a replay has undone is none: events go on to the one that holds."""
+    healthy = threading.Event()
+
+    @queue.handler("shaky")
+    async def shaky(_: Any) -> str:
+        if not healthy.is_set():
+            raise GiveUp("not today")
+        return "well"
+
+    job = queue.add("shaky").result()
+    followed = job.events()
+    assert next(followed).name == "job:queued"
+    with queue.work():
+        with pytest.raises(JobError):
+            job.result(20)
+        healthy.set()
+        assert job.replay().result() is True
+        assert job.result(20) == "well"
+        names = [record.name for record in followed]
+    assert names[-1] == "job:completed"
+    assert "job:failed" not in names
+    assert [record.name for record in job.events()] == ["job:completed"]
+
+
 def test_waits_double_and_are_jittered(queue: Queue) -> None:
     """Each wait is about twice the last; what the handler asks for is kept exactly."""
     began: list[float] = []

@@ -13,6 +13,8 @@ import pytest
 
 import mistral_nb as mnb
 from mistral_nb.errors import AuthenticationError, InputError
+from mistral_nb.jobs import GiveUp
+from mistral_nb.relay import desk
 from mistral_nb.simulator import Faults
 from mistral_nb.webhooks import WebhookReceiver, new_secret
 from tests.relay.conftest import TOKEN
@@ -328,6 +330,47 @@ def test_a_job_is_added_followed_and_cancelled(make_relay):
     assert httpx2.delete(late, headers=AUTH).json() == {"cancelled": True}
     assert httpx2.get(late, headers=AUTH).json()["status"] == "cancelled"
     assert httpx2.get(f"{relay.url}/api/jobs/none", headers=AUTH).status_code == 404
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_replayed_job_is_told_to_its_new_end(make_relay, queue, monkeypatch, saved):
+    """Who comes, or comes back, after a replay hears what follows it, numbered from the old end."""
+    monkeypatch.setattr(desk, "SAVE_EVERY", 0.01 if saved else 60)
+    works = []
+
+    @queue.handler("shaky")
+    async def shaky(_):
+        if not works:
+            raise GiveUp("not today")
+        return "well"
+
+    relay = make_relay(work=1)
+    ends = ("completed", "failed")
+
+    def follow(last=""):
+        url = f"{relay.url}/api/jobs/mine/events"
+        return list(mnb.sse(url, headers=AUTH, ends=ends, last_event_id=last))
+
+    httpx2.post(f"{relay.url}/api/jobs", headers=AUTH, json={"name": "shaky", "jobId": "mine"})
+    first = follow()
+    assert first[-1].name == "failed"
+    assert [each.id for each in follow()] == [each.id for each in first]
+    if saved:
+        eventually(lambda: "job.mine" not in relay._desk._live)
+    works.append(1)
+    assert queue.replay("mine").result()
+    again = follow(last=first[-1].id)
+    assert again[-1].name == "completed"
+    assert "failed" not in {each.name for each in again}
+    assert numbers(again) == list(range(len(first) + 1, len(first) + len(again) + 1))
+    assert [each.id for each in follow()] == [each.id for each in again]
+    if saved:
+        eventually(lambda: "job.mine" not in relay._desk._live)
+        assert [each.id for each in follow()] == [each.id for each in again]
+    heard = httpx2.get(
+        f"{relay.url}/api/jobs/mine/events", headers=AUTH | {"last-event-id": again[-1].id}
+    )
+    assert heard.status_code == 204
 
 
 def test_a_callback_hears_how_a_reply_ended(make_relay, queue, monkeypatch):
