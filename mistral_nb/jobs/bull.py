@@ -18,48 +18,29 @@ from urllib.parse import urlsplit
 import orjson
 
 from mistral_nb.errors import MissingPackage, SettingsError, StoreError
-from mistral_nb.jobs.engine import MOST_STALLS
-from mistral_nb.jobs.model import STATUSES, Note, Snapshot, Spec
+from mistral_nb.jobs.bull_wire import (
+    KINDS,
+    attempts_made,
+    bull_states,
+    marked,
+    note_of,
+    options_of,
+    snapshot_of,
+)
+from mistral_nb.jobs.model import STATUSES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from mistral_nb.jobs.engine import Runner, Shift
-    from mistral_nb.jobs.model import Status
+    from mistral_nb.jobs.model import Note, Snapshot, Spec, Status
 
-__all__ = ["BullEngine", "marked", "options_of", "spec_of"]
+__all__ = ["BullEngine"]
 
 ADD_AT_ONCE = 500
-KEPT_FOR = 7 * 24 * 3600
-"""Seconds that ended jobs stay in Redis."""
 READ_AT_ONCE = 1000
 """Failed jobs that are looked at to tell the cancelled and the uncertain from them."""
-OURS = "mnb"
-"""Our options of a job, beside BullMQ's own: a Node worker leaves them alone."""
 RECONNECT_AFTER = 0.2
-_KINDS: dict[str, Status] = {
-    "waiting": "queued",
-    "prioritized": "queued",
-    "paused": "queued",
-    "waiting-children": "queued",
-    "delayed": "delayed",
-    "active": "active",
-    "completed": "completed",
-    "failed": "failed",
-}
-"""BullMQ's states in our words; also the events that enter them."""
-
-
-def marked(status: Status, error: str | None) -> str:
-    """Return a failure's reason that says which of our ends it was: BullMQ knows only failed."""
-    return f"{error}" if status == "failed" else f"[{status}] {error}"
-
-
-def _unmarked(reason: str) -> tuple[Status, str]:
-    for status in STATUSES:
-        if reason.startswith(f"[{status}] "):
-            return status, reason.removeprefix(f"[{status}] ")
-    return "failed", reason
 
 
 class BullEngine:
@@ -147,9 +128,9 @@ class BullEngine:
             state = await queue.getJobState(job_id)
             raw = await queue.client.hgetall(self.key(job_id))
             if raw:
-                return _snapshot(job_id, raw, _KINDS.get(state, "queued"))
+                return snapshot_of(job_id, raw, KINDS.get(state, "queued"))
             gone = await queue.client.hget(self.key("mnb:cancelled"), job_id)
-            return None if gone is None else _snapshot(job_id, orjson.loads(gone), "cancelled")
+            return None if gone is None else snapshot_of(job_id, orjson.loads(gone), "cancelled")
 
     async def listing(
         self, statuses: Sequence[Status], limit: int, *, newest: bool
@@ -157,11 +138,11 @@ class BullEngine:
         """Return jobs in these states, in the order they were added."""
         found: list[Snapshot] = []
         async with self._errors() as queue:
-            for kind in _bull_states(statuses):
+            for kind in bull_states(statuses):
                 found += await self._in(kind, limit)
             if "cancelled" in statuses:
                 gone = await queue.client.hgetall(self.key("mnb:cancelled"))
-                found += [_snapshot(n, orjson.loads(raw), "cancelled") for n, raw in gone.items()]
+                found += [snapshot_of(n, orjson.loads(raw), "cancelled") for n, raw in gone.items()]
         found = [each for each in found if each.status in statuses]
         if not newest:  # those of one millisecond come with the latest first
             found.reverse()
@@ -173,7 +154,7 @@ class BullEngine:
         most = max(limit, READ_AT_ONCE)
         jobs = await self._queue.backend.scripts.getJobs([kind], 0, most - 1)
         return [
-            _snapshot(job_id, dict(zip(fields[::2], fields[1::2], strict=True)), _KINDS[kind])
+            snapshot_of(job_id, dict(zip(fields[::2], fields[1::2], strict=True)), KINDS[kind])
             for part in jobs
             for job_id, fields in part
         ]
@@ -183,7 +164,7 @@ class BullEngine:
         counts: dict[Status, int] = dict.fromkeys(STATUSES, 0)
         async with self._errors() as queue:
             for kind, number in (await queue.getJobCounts()).items():
-                counts[_KINDS[kind]] += number
+                counts[KINDS[kind]] += number
             counts["cancelled"] = await queue.client.hlen(self.key("mnb:cancelled"))
             for each in await self._in("failed", READ_AT_ONCE) if counts["failed"] else ():
                 counts["failed"] -= 1
@@ -194,10 +175,10 @@ class BullEngine:
         """Cancel a job; one under way ends within a second or so, wherever its worker is."""
         async with self._errors() as queue:
             state = await queue.getJobState(job_id)
-            if _KINDS.get(state, "failed") in {"completed", "failed"}:
+            if KINDS.get(state, "failed") in {"completed", "failed"}:
                 return False
             raw = await queue.client.hgetall(self.key(job_id))
-            if not begun and _attempts_made(raw):
+            if not begun and attempts_made(raw):
                 return False
             if state != "active" and await queue.remove(job_id):
                 raw["failedReason"] = marked("cancelled", "It was cancelled before it began.")
@@ -264,7 +245,7 @@ class BullEngine:
                 await asyncio.sleep(RECONNECT_AFTER)
                 continue
             entries = read[0][1] if read else []
-            notes = [note for entry in entries if (note := _note(*entry)) is not None]
+            notes = [note for entry in entries if (note := note_of(*entry)) is not None]
             last = entries[-1][0] if entries else last
             if notes:
                 hear(notes)
@@ -307,121 +288,3 @@ def _client(url: str, *, single: bool = False) -> Any:
     # Who finds all connections in use waits for one.
     pool = BlockingConnectionPool.from_url(url, max_connections=10, timeout=None, **options)
     return Redis.from_pool(pool)
-
-
-def _in_bulk(spec: Spec) -> dict[str, Any]:
-    return {"name": spec.name, "data": orjson.loads(spec.data), "opts": options_of(spec)}
-
-
-def options_of(spec: Spec) -> dict[str, Any]:
-    """Return BullMQ's options of a job."""
-    kept = {"age": KEPT_FOR}
-    options: dict[str, Any] = {
-        "jobId": spec.id,
-        "attempts": spec.attempts,
-        "backoff": {"type": "exponential", "delay": round(spec.backoff * 1000)},
-        "removeOnComplete": kept,
-        "removeOnFail": kept,
-        "stackTraceLimit": 1,
-        OURS: {"timeout": spec.timeout},
-    }
-    if spec.delay:
-        options["delay"] = round(spec.delay * 1000)
-    if spec.priority:
-        options["priority"] = spec.priority
-    if spec.callback_url is not None:
-        options[OURS]["callbackUrl"] = spec.callback_url
-    return options
-
-
-def spec_of(job: Any) -> Spec:
-    """Return a job of BullMQ in our terms; one that a Node producer added as well."""
-    ours = job.opts.get(OURS) or {}
-    backoff = job.opts.get("backoff") or {}
-    wait = backoff if isinstance(backoff, int | float) else backoff.get("delay") or 0
-    return Spec(
-        id=str(job.id),
-        name=job.name,
-        data=orjson.dumps(job.data),
-        attempts=max(1, int(job.opts.get("attempts") or 1)),
-        backoff=float(wait) / 1000,
-        timeout=float(ours.get("timeout") or 120.0),
-        callback_url=ours.get("callbackUrl"),
-    )
-
-
-def _bull_states(statuses: Sequence[Status]) -> list[str]:
-    """Return the states of BullMQ where jobs in ours may be."""
-    asked = set(statuses)
-    if asked & {"cancelled", "uncertain"}:
-        asked.add("failed")
-    return [kind for kind, status in _KINDS.items() if status in asked and kind != "paused"]
-
-
-def _attempts_made(raw: dict[str, Any]) -> int:
-    return int(raw.get("atm") or raw.get("attemptsMade") or 0)
-
-
-def _snapshot(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
-    """Read a job's hash."""
-    options = _loaded(raw.get("opts"))
-    options = options if isinstance(options, dict) else {}
-    ours = options.get(OURS)
-    error = raw.get("failedReason")
-    if error is not None and status in {"failed", "cancelled"}:
-        status, error = _unmarked(error)
-    stalls = int(raw.get("stc") or 0)
-    if status == "failed" and error and "stalled more than" in error:
-        error = (
-            f"Its worker was lost {max(stalls, MOST_STALLS + 1)} times: it may be what kills them."
-        )
-    added, delay = _seconds(raw.get("timestamp")), float(raw.get("delay") or 0) / 1000
-    return Snapshot(
-        id=job_id,
-        name=raw.get("name", ""),
-        status=status,
-        data=_loaded(raw.get("data")),
-        attempts_made=_attempts_made(raw),
-        attempts=max(1, int(options.get("attempts") or 1)),
-        stalls=stalls,
-        priority=int(raw.get("priority") or 0),
-        progress=_loaded(raw.get("progress")) if raw.get("progress") != "0" else None,
-        result=_loaded(raw.get("returnvalue")),
-        error=error,
-        callback_url=ours.get("callbackUrl") if isinstance(ours, dict) else None,
-        added_at=added,
-        due_at=added + delay if status == "delayed" and added is not None else None,
-        started_at=_seconds(raw.get("processedOn")),
-        ended_at=_seconds(raw.get("finishedOn")),
-    )
-
-
-def _note(entry_id: str, fields: dict[str, str]) -> Note | None:
-    """Read an entry of BullMQ's stream of events; None for what says nothing about a status."""
-    event, job_id = fields.get("event", ""), fields.get("jobId")
-    at = int(entry_id.split("-", maxsplit=1)[0]) / 1000
-    if job_id is None:
-        return None
-    if event in {"progress", "completed"}:
-        body = fields.get("data" if event == "progress" else "returnvalue")
-        return Note(job_id, event, orjson.dumps(_loaded(body)), at)
-    if event == "failed":
-        status, error = _unmarked(fields.get("failedReason", ""))
-        return Note(job_id, status, orjson.dumps(error), at)
-    if event == "stalled":
-        return Note(job_id, event, None, at)
-    return Note(job_id, _KINDS[event], None, at) if event in _KINDS else None
-
-
-def _loaded(text: str | None) -> Any:
-    """Read JSON that any producer or worker wrote."""
-    if text is None:
-        return None
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
-        return text
-
-
-def _seconds(milliseconds: str | None) -> float | None:
-    return None if milliseconds is None else int(milliseconds) / 1000

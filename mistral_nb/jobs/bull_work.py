@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mistral_nb.jobs.bull import marked, options_of, spec_of
+from mistral_nb.jobs.bull_wire import marked, options_of, spec_of
 from mistral_nb.jobs.engine import MOST_STALLS, SUSPECT
 from mistral_nb.jobs.model import Claim, Outcome, callback_for
 
