@@ -95,7 +95,6 @@ def resolve(
             raise SettingsError(f"{name} must be a text, not {value!r}.")
     if home is not None and not isinstance(home, str | os.PathLike):
         raise SettingsError(f"home must be the path of a folder, not {home!r}.")
-    folder = home or os.environ.get("MISTRAL_NB_HOME") or platformdirs.user_data_dir("mistral_nb")
     env = {} if simulator else os.environ
     if not simulator:
         api_key = api_key or env.get("MISTRAL_API_KEY") or _notebook_secret()
@@ -103,7 +102,7 @@ def resolve(
         api_key=_clean_key(api_key),
         server_url=_clean_url(server_url or env.get("MISTRAL_SERVER_URL")),
         model=model or env.get("MISTRAL_MODEL") or DEFAULT_MODEL,
-        home=Path(folder).expanduser(),
+        home=_home(home or os.environ.get("MISTRAL_NB_HOME")),
         simulator=simulator,
         timeout=seconds,
     )
@@ -117,6 +116,17 @@ def _seconds(timeout: float | None) -> float:
     if not seconds > 0:
         raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
     return seconds
+
+
+def _home(named: str | os.PathLike[str] | None) -> Path:
+    """Return the home folder: the one that was named, or the platform's for user data."""
+    try:
+        return Path(named or platformdirs.user_data_dir("mistral_nb")).expanduser()
+    except RuntimeError as error:  # a container's user that the system does not know
+        raise SettingsError(
+            "No folder for local files is known: this user has no home directory. "
+            "Set MISTRAL_NB_HOME, or home= of mnb.connect, to a folder that can be written."
+        ) from error
 
 
 def _clean_key(key: str | None) -> SecretStr | None:

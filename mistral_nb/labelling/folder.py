@@ -126,7 +126,7 @@ class RunFolder:
                 os.fsync(file.fileno())
             unfinished.replace(self.manifest)
         except OSError as error:
-            raise StoreError(f"Cannot write in {self.path}: {error.strerror or error}.") from error
+            raise self._unwritable(error) from error
 
     def adopt(self, built: RunFolder) -> bool:
         """Move a built run here, all at once.
@@ -160,7 +160,7 @@ class RunFolder:
         try:
             file = (self.path / "lock").open("a+b")
         except OSError as error:
-            raise StoreError(f"Cannot write in {self.path}: {error.strerror or error}.") from error
+            raise self._unwritable(error) from error
         for _ in range(3):  # followed() of another process holds it for an instant
             if claimed := _claim(file):
                 break
@@ -179,6 +179,12 @@ class RunFolder:
         file.flush()
         self._lock = file
         return self
+
+    def _unwritable(self, error: OSError) -> StoreError:
+        return StoreError(
+            f"Cannot write in {self.path}: {error.strerror or error}. "
+            "Make room and check the folder's rights, or set MISTRAL_NB_HOME."
+        )
 
     def followed(self) -> bool:
         """Return True if some process holds the lock."""
