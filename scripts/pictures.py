@@ -28,7 +28,7 @@ IMAGES = ROOT / "docs" / "images"
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 LARGEST = 600_000
 """Bytes of an animated picture, at most."""
-SIZE = {"width": 900, "height": 700}
+SIZE = {"width": 900, "height": 724}
 """Of the page; the notebook fills nearly all of it."""
 SLOWER = """\
 import os, pathlib
@@ -71,8 +71,9 @@ ALONE = """() => {
 """Nothing beside the notebook."""
 PLAIN = """
 .jp-cell-toolbar, .cm-cursorLayer, .jp-Notebook-footer { display: none !important; }
+.jp-WindowedPanel-outer { border: 1px solid #8c959f88; overflow: hidden !important; }
 """
-"""Nothing in it that blinks, or that only an author needs."""
+"""Nothing in it that blinks, or that only an author needs; an edge around it."""
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden) .jp-WindowedPanel-outer"
 
 

@@ -12,9 +12,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
 
 from mistral_nb import cli
+from scripts.covers import COVERS, SCENES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -113,3 +115,15 @@ def test_shell_commands_are_understood(page: Path):
         words = shlex.split(line.rstrip("& "), comments=True)
         if words[:1] == ["mistral-nb"]:
             cli._parser().parse_args(words[1:])
+
+
+def test_covers_can_be_taken():
+    """Every lesson has a cover, and a cell with the words by which its scene is found."""
+    lessons = {path.stem: path for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert lessons.keys() == SCENES.keys()
+    for name, path in lessons.items():
+        cells = nbformat.read(path, as_version=4).cells
+        assert any(SCENES[name].words in cell.source and cell.get("outputs") for cell in cells), (
+            name
+        )
+        assert (COVERS / f"{name}.png").exists(), name
