@@ -72,7 +72,6 @@ __all__ = [
     "WaitTimeout",
     "WebhookRefused",
     "explanation",
-    "printable",
 ]
 
 LABELS = ("When", "Why", "What to do", "Settings")
@@ -447,3 +446,7 @@ def _remade(kind: type[MistralNbError], args: tuple[Any, ...]) -> MistralNbError
     error = kind.__new__(kind, *args)
     error.args = args
     return error
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -194,6 +194,9 @@ class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
 
     The network work runs on the toolkit's own loop. Nothing is asked for before the first
     step, and the server is read only as fast as the iteration goes.
+
+    Args:
+        line: What is asked, and how often again; :func:`sse` makes it.
     """
 
     def __init__(self, line: _Line) -> None:

@@ -123,11 +123,23 @@ class EventBus:
         return self._listen(pattern, listener, policy, maxsize, request_id, limit=None)
 
     def once(self, pattern: str, listener: Callable[..., object]) -> Subscription:
-        """Like :meth:`on`, for the first matching event only."""
+        """Like :meth:`on`, for the first matching event only.
+
+        Args:
+            pattern: Which events, as for :meth:`on`.
+            listener: Called with the first of them.
+
+        Returns:
+            The subscription, for :meth:`off`.
+        """
         return self._listen(pattern, listener, "coalesce", 1000, None, limit=1)
 
     def off(self, listener: Subscription | Callable[..., object]) -> None:
-        """Stop calling a listener, given as its subscription or as the function itself."""
+        """Stop calling a listener, given as its subscription or as the function itself.
+
+        Args:
+            listener: Its subscription, or the function itself.
+        """
         with self._lock:
             leaving = [each for each in self._subscriptions if listener in (each, each.listener)]
             self._subscriptions = [each for each in self._subscriptions if each not in leaving]
@@ -164,7 +176,18 @@ class EventBus:
         maxsize: int = 1000,
         request_id: str | None = None,
     ) -> EventStream:
-        """Like :meth:`stream`, beginning with records of what happened before."""
+        """Like :meth:`stream`, beginning with records of what happened before.
+
+        Args:
+            history: Records to begin with, oldest first.
+            pattern: As for :meth:`stream`.
+            policy: As for :meth:`stream`.
+            maxsize: As for :meth:`stream`.
+            request_id: As for :meth:`stream`.
+
+        Returns:
+            The events; iterate it.
+        """
         subscription = Subscription(pattern, request_id, Buffer(policy, maxsize))
         for record in history:
             subscription.buffer.put(record)
@@ -194,6 +217,9 @@ class EventBus:
     def publish_nowait(self, record: Record) -> list[Subscription]:
         """Hand a record to every listener without waiting; call it on the portal's loop.
 
+        Args:
+            record: What happened.
+
         Returns:
             The ``block`` listeners that are full now; :meth:`publish` waits for them.
         """
@@ -206,7 +232,11 @@ class EventBus:
         return full
 
     async def publish(self, record: Record) -> None:
-        """Hand a record to every listener; wait while a ``block`` listener is full."""
+        """Hand a record to every listener; wait while a ``block`` listener is full.
+
+        Args:
+            record: What happened.
+        """
         for subscription in self.publish_nowait(record):
             await self._wait_for_room(subscription)
 

@@ -129,6 +129,9 @@ class LiveHandle(Handle[T]):
         """Have ``work`` awaited after the last event, before anyone who waits gets the result.
 
         A view settles in it: programs that run notebooks hear nothing after a cell's end.
+
+        Args:
+            work: Coroutine function; it has two seconds.
         """
         self._finishing.append(work)
 

@@ -32,7 +32,14 @@ class Usage:
 
     @classmethod
     def from_wire(cls, data: dict[str, Any]) -> Usage:
-        """Read the ``usage`` object of a reply; servers name the cached part in two ways."""
+        """Read the ``usage`` object of a reply; servers name the cached part in two ways.
+
+        Args:
+            data: The object, as decoded from JSON.
+
+        Returns:
+            The counts; 0 for what is missing or no number.
+        """
         details = data.get("prompt_tokens_details") or {}
         cached = details.get("cached_tokens") or data.get("num_cached_tokens") or 0
         prompt = data.get("prompt_tokens") or 0
@@ -78,6 +85,7 @@ class Reply:
         model: Model that answered.
         id: The server's id of the reply.
         seconds: From request to end.
+        shown_in: Execution count of the cell that shows it live, or None.
     """
 
     text: str

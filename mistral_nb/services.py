@@ -87,7 +87,7 @@ class Services:
                 ``max_tokens``, ... of the API's ``completion_args``.
 
         Returns:
-            The conversation: ``send(...)`` is where it begins.
+            The conversation: ``send(...)`` is where it begins, ``panel()`` shows it.
 
         Raises:
             InputError: A tool cannot be one, or an option is unknown.
@@ -126,7 +126,7 @@ class Services:
 
         with self._lock:
             if self._conversations is None:
-                self._conversations = Conversations(self.connection, self.events)
+                self._conversations = Conversations(self.connection, self.events, self.chat_panel)
             return self._conversations
 
     @property

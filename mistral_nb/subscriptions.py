@@ -21,7 +21,14 @@ log = logging.getLogger(__name__)
 
 
 class Subscription:
-    """One listener's place on the bus: what it hears, and how far behind it is."""
+    """One listener's place on the bus: what it hears, and how far behind it is.
+
+    Args:
+        pattern: Which events it hears.
+        request_id: Only those of this request; None for all.
+        buffer: Holds what it has not taken yet.
+        listener: What is called; None for an iterator.
+    """
 
     def __init__(
         self,
@@ -57,11 +64,20 @@ class Subscription:
         return self.buffer.closed or (self.served is not None and self.served.idle)
 
     def hears(self, record: Record) -> bool:
-        """Return True if the record is meant for this listener."""
+        """Return True if the record is meant for this listener.
+
+        Args:
+            record: What happened.
+        """
         return self.request_id is None or self.request_id == record.request_id
 
     def report(self, problem: str, error: BaseException | None = None) -> None:
-        """Log what is wrong with this listener, once."""
+        """Log what is wrong with this listener, once.
+
+        Args:
+            problem: In words.
+            error: What it raised, if it did.
+        """
         self.error = error
         if not self._reported:
             self._reported = True
@@ -74,6 +90,10 @@ class EventStream:
 
     It sees everything published since it was made. With a ``request_id`` it ends after
     that request's last event; otherwise it goes on until closed.
+
+    Args:
+        subscription: Its place on the bus.
+        leave: Gives that place up; called by :meth:`close`.
     """
 
     def __init__(self, subscription: Subscription, leave: Callable[[Subscription], None]) -> None:
@@ -103,7 +123,7 @@ class EventStream:
         self._leave(self._subscription)
 
     def drain(self) -> list[Record]:
-        """Take what waits without waiting for more: records, oldest first."""
+        """Return what waits, without waiting for more: records, oldest first."""
         batch = self._subscription.buffer.drain()
         if any(self._is_last(record) for record in batch):
             self.close()

@@ -142,7 +142,11 @@ class Consent:
         return True
 
     async def answer(self) -> Decision:
-        """Wait for the answer."""
+        """Wait for the answer.
+
+        Returns:
+            What was decided.
+        """
         await self._answered.wait()
         assert self._decision is not None
         return self._decision

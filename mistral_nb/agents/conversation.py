@@ -3,63 +3,37 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.agents import exports, remote
 from mistral_nb.agents.attachments import with_attachments
 from mistral_nb.agents.branches import Node, Tree
-from mistral_nb.agents.consent import Screen, Screens, check_approve
+from mistral_nb.agents.consent import Screen, Screens
 from mistral_nb.agents.entries import File, Turn, total_usage
 from mistral_nb.agents.results import clean
-from mistral_nb.agents.tools import ToolSet
 from mistral_nb.agents.turns import TurnHandle
 from mistral_nb.errors import InputError, MistralNbError
 from mistral_nb.explaining import explain
 from mistral_nb.records import ConversationChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
     from mistral_nb.agents.entries import Entry
     from mistral_nb.agents.history import History, Kept
     from mistral_nb.agents.remote import Ask, Setup
+    from mistral_nb.agents.rules import Rules
     from mistral_nb.agents.tools import Tool
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
     from mistral_nb.portal import Portal
     from mistral_nb.replies import Usage
+    from mistral_nb.widgets.chat_panel import ChatPanel
 
-__all__ = ["Conversation", "Rules"]
-
-
-@dataclass(frozen=True)
-class Rules:
-    """How turns are carried out here.
-
-    Attributes:
-        tools: Your tools, and connectors.
-        approve: Who consents to calls: ask, always, never, a function, or a dict by tool.
-        max_rounds: Most requests for one turn.
-        tool_timeout: Seconds a tool may take; infinity for no limit.
-
-    Raises:
-        InputError: A value cannot be used.
-    """
-
-    tools: ToolSet = field(default_factory=ToolSet)
-    approve: Any = "ask"
-    max_rounds: int = 10
-    tool_timeout: float = 60.0
-
-    def __post_init__(self) -> None:
-        check_approve(self.approve)
-        if self.max_rounds < 1:
-            raise InputError(f"max_rounds must be at least 1, not {self.max_rounds}.")
-        if not self.tool_timeout > 0:
-            raise InputError(f"tool_timeout must be above 0 seconds, not {self.tool_timeout}.")
+__all__ = ["Conversation"]
 
 
 class Conversation:
@@ -73,6 +47,7 @@ class Conversation:
         setup: What it is started with.
         rules: How its turns are carried out.
         kept: What the file has of it already.
+        show: Opens a panel on it; a session, which knows of screens, lends it.
 
     Attributes:
         name: As given.
@@ -95,11 +70,13 @@ class Conversation:
         setup: Setup,
         rules: Rules,
         kept: Kept | None = None,
+        show: Callable[[Conversation], ChatPanel] | None = None,
     ) -> None:
         self.name = name
         self.connection = connection
         self.bus = bus
         self.history = history
+        self._show = show
         self.screens = Screens()
         self.lock = asyncio.Lock()
         self._tree = Tree()
@@ -209,6 +186,9 @@ class Conversation:
             text: The new message.
             attachments: As for :meth:`send`.
 
+        Returns:
+            The new turn's handle, as for :meth:`send`.
+
         Raises:
             InputError: There is no such turn, or nothing to send.
         """
@@ -219,6 +199,9 @@ class Conversation:
 
         Args:
             turn: The turn; the last one if it is left out.
+
+        Returns:
+            The new turn's handle, as for :meth:`send`.
 
         Raises:
             InputError: There is no such turn.
@@ -252,7 +235,11 @@ class Conversation:
                 self._tree.add(node)
 
     def handle(self, turn: Any) -> TurnHandle | None:
-        """Return the handle of a turn that was sent in this kernel, or None."""
+        """Return the handle of a turn that was sent in this kernel, or None.
+
+        Args:
+            turn: The turn or its id.
+        """
         name = getattr(turn, "request_id", None) or getattr(turn, "id", None) or turn
         return self._live.get(str(name))
 
@@ -264,7 +251,11 @@ class Conversation:
     # -- branches ------------------------------------------------------------------------
 
     def siblings(self, turn: Any) -> tuple[str, ...]:
-        """Return the ids of the turns in the same place, the given one among them."""
+        """Return the ids of the turns in the same place, the given one among them.
+
+        Args:
+            turn: The turn or its id.
+        """
         return tuple(node.id for node in self._tree.siblings(self._tree.find(turn)))
 
     def switch(self, turn: Any) -> None:
@@ -335,6 +326,19 @@ class Conversation:
         self.portal.call_soon(self.bus.publish_nowait, record)
 
     # -- a person at a screen ------------------------------------------------------------
+
+    def panel(self) -> ChatPanel:
+        """Open a panel to talk in, at the end of a cell, as ``mnb.chat_panel(chat)`` does.
+
+        Returns:
+            The panel, which shows itself.
+
+        Raises:
+            InputError: It was not opened by a session, so there is no screen to show it on.
+        """
+        if self._show is None:
+            raise InputError("Only a conversation that mnb.conversation opened has a panel.")
+        return self._show(self)
 
     def attach(self) -> Screen:
         """Say that a person can be asked for consent from now on.

@@ -134,7 +134,11 @@ class Entry:
         return f"Entry({self.type}, {short!r}, {self.state})"
 
     def chunks(self, kind: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the parts of its content of one kind, e.g. ``"tool_file"``."""
+        """Yield the parts of its content of one kind, e.g. ``"tool_file"``.
+
+        Args:
+            kind: The ``type`` of the parts.
+        """
         content = self.data.get("content")
         if isinstance(content, list):
             for chunk in content:

@@ -9,22 +9,24 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from mistral_nb.agents.conversation import Conversation, Rules
+from mistral_nb.agents.conversation import Conversation
 from mistral_nb.agents.history import History
 from mistral_nb.agents.registry import Agent
 from mistral_nb.agents.remote import Setup
 from mistral_nb.agents.results import clean
+from mistral_nb.agents.rules import Rules
 from mistral_nb.agents.tools import ToolSet
 from mistral_nb.errors import InputError
 from mistral_nb.streaming import check_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     import pandas as pd
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
+    from mistral_nb.widgets.chat_panel import ChatPanel
 
 __all__ = ["Conversations"]
 
@@ -38,10 +40,17 @@ class Conversations:
     Args:
         connection: The server.
         bus: Where turns publish their events.
+        show: Opens a panel on a conversation.
     """
 
-    def __init__(self, connection: Connection, bus: EventBus) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        bus: EventBus,
+        show: Callable[[Conversation], ChatPanel] | None = None,
+    ) -> None:
         self._connection = connection
+        self._show = show
         self._bus = bus
         self._lock = threading.Lock()
         self._opened: History | None = None
@@ -87,9 +96,8 @@ class Conversations:
             if live is not None:
                 live.configure(setup, rules)
                 return live
-            made = Conversation(
-                self._connection, self._bus, self._history, name, setup, rules, kept
-            )
+            given_to = (self._connection, self._bus, self._history)
+            made = Conversation(*given_to, name, setup, rules, kept, self._show)
             self._live[name] = made
             return made
 

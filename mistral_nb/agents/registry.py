@@ -223,6 +223,9 @@ class Agents:
     def delete(self, agent: Agent | str) -> None:
         """Delete an agent.
 
+        Args:
+            agent: The agent or its id.
+
         Raises:
             NotFoundError: It is not there.
         """
@@ -230,12 +233,24 @@ class Agents:
         self._made = [each for each in self._made if each != _id(agent)]
 
     def versions(self, agent: Agent | str) -> AgentList:
-        """Return all versions of an agent, the newest first."""
+        """Return all versions of an agent, the newest first.
+
+        Args:
+            agent: The agent or its id.
+        """
         found = self._call(lambda sdk: sdk.list_versions_async(agent_id=_id(agent), page_size=100))
         return AgentList(_agent(each, _functions(agent)) for each in found)
 
     def use_version(self, agent: Agent | str, version: int) -> Agent:
-        """Make an earlier version of an agent the current one."""
+        """Make an earlier version of an agent the current one.
+
+        Args:
+            agent: The agent or its id.
+            version: Its number.
+
+        Returns:
+            The agent as it is now.
+        """
         request = {"agent_id": _id(agent), "version": version}
         return _agent(
             self._call(lambda sdk: sdk.update_version_async(**request)), _functions(agent)
@@ -255,12 +270,24 @@ class Agents:
         self._call(lambda sdk: sdk.create_version_alias_async(**request))
 
     def aliases(self, agent: Agent | str) -> dict[str, int]:
-        """Return the names of an agent's versions."""
+        """Return the names of an agent's versions.
+
+        Args:
+            agent: The agent or its id.
+
+        Returns:
+            Name -> number of the version.
+        """
         found = self._call(lambda sdk: sdk.list_version_aliases_async(agent_id=_id(agent)))
         return {each.alias: each.version for each in found}
 
     def unalias(self, agent: Agent | str, name: str) -> None:
-        """Take a version's name away."""
+        """Take a version's name away.
+
+        Args:
+            agent: The agent or its id.
+            name: The name.
+        """
         request = {"agent_id": _id(agent), "alias": name}
         self._call(lambda sdk: sdk.delete_version_alias_async(**request))
 

@@ -38,6 +38,8 @@ class Tool:
         function: What is called.
         approve: Consent for this tool alone; None leaves it to the conversation.
         timeout: Seconds it may take; None leaves it to the conversation.
+        arguments: Model that checks the arguments; None passes them on as they are.
+        positional: Names of parameters that take no keyword.
     """
 
     name: str

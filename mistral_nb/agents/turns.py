@@ -143,7 +143,11 @@ class TurnHandle(LiveHandle[Turn]):
         return self.conversation.rules.tool_timeout
 
     def entry(self, place: int) -> Entry:
-        """Return an entry by its place."""
+        """Return an entry by its place.
+
+        Args:
+            place: Its number in the turn, from 0.
+        """
         return self._grown.entry(place)
 
     def mark(self, place: int, state: State, seconds: float | None = None, **data: Any) -> None:

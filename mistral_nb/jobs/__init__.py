@@ -18,3 +18,7 @@ __all__ = [
     "Worker",
     "handler",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -49,12 +49,12 @@ class Queue:
         bus: Where events of jobs are published.
         lease: Seconds without a sign of life after which a worker is believed to be gone.
 
-    Raises:
-        InputError: The address or the name cannot be used.
-
     Attributes:
         name: Its name.
         status_base: What the ``statusUrl`` of a job begins with: the address of a relay.
+
+    Raises:
+        InputError: The address or the name cannot be used.
     """
 
     def __init__(
@@ -131,7 +131,17 @@ class Queue:
         return Handle(self.portal, work)
 
     def add_many(self, jobs: Iterable[Mapping[str, Any]]) -> Handle[list[Job]]:
-        """Add many jobs at once, each a dict of :meth:`add`'s arguments."""
+        """Add many jobs at once, each a dict of :meth:`add`'s arguments.
+
+        Args:
+            jobs: Dicts of arguments.
+
+        Returns:
+            A handle on the jobs, in order.
+
+        Raises:
+            InputError: One of them cannot be a job; none is added.
+        """
         specs = [make_spec(**job) for job in jobs]
 
         async def work() -> list[Job]:
@@ -140,7 +150,14 @@ class Queue:
         return Handle(self.portal, work)
 
     def get(self, job_id: str) -> Handle[Job | None]:
-        """Find a job by its id; None if the queue does not know it."""
+        """Find a job by its id.
+
+        Args:
+            job_id: The job's id.
+
+        Returns:
+            A handle on the job, or on None if the queue does not know it.
+        """
 
         async def work() -> Job | None:
             found = await self.engine.get(job_id)
@@ -161,6 +178,12 @@ class Queue:
             status: One status or several; None for all. ``"failed"`` is the dead-letter list.
             limit: Most jobs.
             newest: The latest ones first; else the oldest.
+
+        Returns:
+            A handle on how each was when it was read.
+
+        Raises:
+            InputError: There is no such status.
         """
         wanted = [status] if isinstance(status, str) else list(status or STATUSES)
         if unknown := [each for each in wanted if each not in STATUSES]:
@@ -172,11 +195,22 @@ class Queue:
         return Handle(self.portal, work)
 
     def counts(self) -> Handle[dict[Status, int]]:
-        """Count the jobs by status."""
+        """Count the jobs by status.
+
+        Returns:
+            A handle on status -> number of jobs.
+        """
         return Handle(self.portal, self.engine.counts)
 
     def cancel(self, job_id: str) -> Handle[bool]:
-        """Cancel a job; the handle's result is False if there was nothing left to cancel."""
+        """Cancel a job.
+
+        Args:
+            job_id: The job's id.
+
+        Returns:
+            A handle whose result is False if there was nothing left to cancel.
+        """
 
         async def work() -> bool:
             return await self.engine.cancel(job_id)
@@ -188,6 +222,12 @@ class Queue:
 
         Its attempts begin anew. Answers that were paid for are used again; a call in doubt
         is made again, for that is what replaying it means.
+
+        Args:
+            job_id: The job's id.
+
+        Returns:
+            A handle whose result is False if the job was in none of these states.
         """
 
         async def work() -> bool:
@@ -197,7 +237,11 @@ class Queue:
         return Handle(self.portal, work)
 
     def watch(self) -> Handle[None]:
-        """Hear on the bus of all that happens to jobs; adding one or waiting for one begins it."""
+        """Hear on the bus of all that happens to jobs; adding one or waiting for one begins it.
+
+        Returns:
+            A handle that is done once it hears.
+        """
         return Handle(self.portal, self.watched)
 
     # Working
@@ -320,7 +364,14 @@ class Queue:
 
     @contextmanager
     def end_of(self, job_id: str) -> Iterator[asyncio.Event]:
-        """Hold an event that is set when a job ends, on the portal."""
+        """Hold an event that is set when a job ends, on the portal.
+
+        Args:
+            job_id: The job's id.
+
+        Yields:
+            The event.
+        """
         event = asyncio.Event()
         self._ends.setdefault(job_id, []).append(event)
         try:

@@ -117,6 +117,13 @@ def find_handler(own: Mapping[str, Handler], name: str) -> Handler | None:
 class JobContext:
     """What a handler knows of its job, and what it can tell.
 
+    Args:
+        claim: The job, as this worker holds it.
+        paid: What was paid for in earlier attempts.
+        connection: The server, for handlers that ask it.
+        bus: The event bus of this process.
+        on_uncertain: What becomes of a call in doubt: ``"ask"`` or ``"retry"``.
+
     Attributes:
         job_id: The job's id.
         name: Its name.

@@ -108,7 +108,14 @@ class Worker:
             atexit.unregister(self.stop)
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait until the worker has ended; True if it has."""
+        """Wait until the worker has ended.
+
+        Args:
+            timeout: Longest wait in seconds; None waits until the end.
+
+        Returns:
+            True if it has ended.
+        """
         return self._ended.wait(timeout)
 
     def __enter__(self) -> Self:

@@ -158,7 +158,11 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
             )
 
     def finish_with(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Have ``work`` awaited at the run's end, before its result is given (views)."""
+        """Have ``work`` awaited at the run's end, before its result is given (views).
+
+        Args:
+            work: Coroutine function.
+        """
         self._views.append(work)
 
     # Following

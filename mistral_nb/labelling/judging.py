@@ -118,6 +118,9 @@ class Judged:
     def one_column(self, column: str | None = None) -> str:
         """Return the result column meant: the one named, or the only one.
 
+        Args:
+            column: Its name; None where there is only one.
+
         Raises:
             InputError: There are several and none was named, or there is none of that name.
         """

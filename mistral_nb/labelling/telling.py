@@ -148,6 +148,9 @@ class Told:
     def details(self) -> Details:
         """Read from the ledger what a screen shows: cost, errors by kind, batch jobs.
 
+        Returns:
+            What there is by now.
+
         Raises:
             RunError: The run is not written yet.
         """

@@ -124,7 +124,11 @@ class Delivery:
         return self._job.replay().result()
 
     def cancel(self) -> bool:
-        """Send it no more. Returns False if it had ended."""
+        """Send it no more.
+
+        Returns:
+            False if it had ended already.
+        """
         return self._job.cancel().result()
 
 
@@ -203,7 +207,11 @@ class WebhookNotifier:
         return Delivery(job.result(), url, event)
 
     def enable(self, url: str) -> None:
-        """Send to a receiver again that had answered 410."""
+        """Send to a receiver again that had answered 410.
+
+        Args:
+            url: Its address.
+        """
         self._signer.enable(url)
 
 

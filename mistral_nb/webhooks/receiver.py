@@ -109,6 +109,9 @@ class WebhookReceiver:
             times: How many.
             status: What they are answered.
             retry_after: Seconds the sender is asked to wait; None says nothing.
+
+        Raises:
+            InputError: A number is out of range.
         """
         if times < 0 or not 300 <= status <= 599:  # noqa: PLR2004 - HTTP's own numbers
             raise InputError("times must be 0 or more, and status an HTTP status from 300 to 599.")
@@ -116,11 +119,14 @@ class WebhookReceiver:
             self._refusals = [(status, retry_after)] * times
 
     def wait(self, count: int = 1, timeout: float = 30.0) -> list[WebhookEvent]:
-        """Wait until so many events have come, and return all there are.
+        """Wait until so many events have come.
 
         Args:
             count: How many in all.
             timeout: Longest wait in seconds.
+
+        Returns:
+            All events there are, the earliest first.
 
         Raises:
             WaitTimeout: Fewer came in that time.

@@ -88,16 +88,34 @@ class Secrets:
         return f"Secrets({len(self._keys)} hidden)"
 
     def standard(self, delivery_id: str, at: datetime, body: str) -> str:
-        """Return the value of ``webhook-signature``: one signature a secret."""
+        """Return the value of ``webhook-signature``: one signature a secret.
+
+        Args:
+            delivery_id: The delivery's id.
+            at: When it is sent.
+            body: The body as it goes out.
+        """
         signed = (Webhook(key).sign(delivery_id, at, body) for key in self._keys)
         return " ".join(signed)
 
     def digest(self, body: bytes) -> str:
-        """Return the hex HMAC-SHA256 of the body under the first secret."""
+        """Return the hex HMAC-SHA256 of the body under the first secret.
+
+        Args:
+            body: The body as it goes out.
+        """
         return hmac.new(self._keys[0], body, hashlib.sha256).hexdigest()
 
     def check_standard(self, headers: dict[str, str], body: bytes) -> None:
-        """Raise unless one of the secrets has signed id, time and body just now."""
+        """Raise unless one of the secrets has signed id, time and body just now.
+
+        Args:
+            headers: Those of the request, names in lower case.
+            body: The body as it came.
+
+        Raises:
+            WebhookRefused: None of them has, or not within five minutes.
+        """
         error: Exception | None = None
         for key in self._keys:
             try:
@@ -109,7 +127,15 @@ class Secrets:
         raise WebhookRefused(f"The signature does not hold: {error}.") from error
 
     def check_digest(self, given: str, body: bytes) -> None:
-        """Raise unless one of the secrets has signed the body."""
+        """Raise unless one of the secrets has signed the body.
+
+        Args:
+            given: The hex digest that came with it.
+            body: The body as it came.
+
+        Raises:
+            WebhookRefused: None of them has.
+        """
         digests = (hmac.new(key, body, hashlib.sha256).hexdigest() for key in self._keys)
         if not any([hmac.compare_digest(given, digest) for digest in digests]):  # noqa: C419
             raise WebhookRefused("The signature does not hold: another secret, or another body.")

@@ -173,6 +173,9 @@ class Review:
     def correct(self, label: Any) -> None:
         """Give the current row another label.
 
+        Args:
+            label: The right one, of those to choose from.
+
         Raises:
             InputError: There is no current row, or no such label to choose from.
         """

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import mistral_nb as mnb
 from mistral_nb.agents.branches import Node
 from mistral_nb.agents.entries import Entry, Media, Turn
 from mistral_nb.agents.opening import Conversations
+from mistral_nb.errors import InputError
 from mistral_nb.events import EventBus
 from mistral_nb.widgets.chat_panel import ChatPanel
 from mistral_nb.widgets.chat_screen import ChatScreen
@@ -17,6 +19,7 @@ from mistral_nb.widgets.chat_static import bundle
 if TYPE_CHECKING:
     from mistral_nb.agents.conversation import Conversation
     from mistral_nb.client import Connection
+    from mistral_nb.simulator import Simulator
 
 BAD = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 
@@ -132,6 +135,17 @@ def test_hostile_texts(chat: Conversation) -> None:
     assert "<script" not in html
     assert "<img src=x" not in html
     assert 'href="javascript' not in html
+
+
+def test_a_conversation_opens_its_own_panel(simulator: Simulator, chat: Conversation) -> None:
+    """`chat.panel()` is `mnb.chat_panel(chat)`; without a session there is no screen."""
+    session = mnb.connect("key", simulator.url)
+    made = session.conversation()
+    panel = made.panel()
+    assert isinstance(panel, ChatPanel)
+    assert panel.chat is made
+    with pytest.raises(InputError, match="has a panel"):
+        chat.panel()
 
 
 def test_a_panel_outside_a_notebook(chat: Conversation, capsys: pytest.CaptureFixture[str]) -> None:
