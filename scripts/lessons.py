@@ -29,8 +29,8 @@ METADATA = {
 }
 FOLDED = re.compile(r"<details><summary>Solution</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
-CLOCK = re.compile(r"followed for \d+:\d\d")
-"""What a run's view says of the wall clock; all else that a lesson shows is exact."""
+CLOCK = re.compile(r"followed for \d+:\d\d|\b\d+\.\d s\b| · \d+ tokens/s| +")
+"""What outputs say of the wall clock, and spaces, which align it; all else is exact."""
 SOLUTION = "solution"
 """Key in the metadata of a cell that :func:`with_solutions` has put in."""
 
@@ -80,9 +80,9 @@ def shown(outputs: list[Any]) -> list[tuple[str, Any]]:
     seen: list[tuple[str, Any]] = []
     for output in joined(outputs):
         if output.output_type == "stream":
-            seen.append((output.name, CLOCK.sub("", output.text)))
+            seen.append((output.name, CLOCK.sub(" ", output.text)))
         for kind, data in output.get("data", {}).items():
-            seen.append((kind, _size(data) if kind == "image/png" else CLOCK.sub("", data)))
+            seen.append((kind, _size(data) if kind == "image/png" else CLOCK.sub(" ", data)))
         if output.output_type == "error":
             seen.append(("error", f"{output.ename}: {output.evalue}"))
     return seen
