@@ -79,7 +79,7 @@ class Cassette:
                         self._put(held)
                         held.clear()
                 self._put(held + b"\n")
-            except OSError:
+            except BaseException:
                 with suppress(OSError):
                     self._file.truncate(before)
                 raise

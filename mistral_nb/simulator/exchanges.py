@@ -179,9 +179,10 @@ class Body:
         self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - see close
         self._decoder = codecs.getincrementaldecoder("utf-8")()
         self._is_text = True
+        self._lost: OSError | None = None
 
     def feed(self, data: bytes) -> None:
-        """Add a piece."""
+        """Add a piece; a disk too full for it is told by whoever reads the body."""
         self._keep(self._clean.feed(data))
 
     def finish(self) -> None:
@@ -190,11 +191,17 @@ class Body:
 
     def close(self) -> None:
         """Let go of it."""
-        self._file.close()
+        with suppress(OSError):  # of a full disk
+            self._file.close()
 
     def _keep(self, data: bytes, *, final: bool = False) -> None:
         self.size += len(data)
-        self._file.write(data)
+        if self._lost is not None:
+            return
+        try:
+            self._file.write(data)
+        except OSError as error:
+            self._lost = error
         if self._is_text:
             try:
                 self._decoder.decode(data, final)
@@ -202,7 +209,13 @@ class Body:
                 self._is_text = False
 
     def pieces(self) -> Iterator[bytes]:
-        """Yield the bytes."""
+        """Yield the bytes.
+
+        Raises:
+            OSError: They could not be kept.
+        """
+        if self._lost is not None:
+            raise self._lost
         self._file.seek(0)
         while data := self._file.read(PIECE):
             yield data

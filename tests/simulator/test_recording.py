@@ -417,6 +417,12 @@ def test_a_full_disk_does_not_spoil_the_answer(upstream, tmp_path) -> None:
             found = re.search(r"http://\S+\d", process.stdout.readline())
             assert found is not None
             body = {"model": MODEL, "messages": HI}
+            large = httpx2.post(
+                f"{found.group()}/v1/files",
+                files={"file": b"x" * 2_000_000},
+                headers={"x-api-key": KEY},
+            )
+            assert large.json()["bytes"] == 2_000_000
             for _ in range(9):
                 reply = httpx2.post(
                     f"{found.group()}/v1/chat/completions", json=body, headers={"x-api-key": KEY}
