@@ -59,7 +59,7 @@ OF_ONE_HOP = frozenset(
     }
 )
 NOT_PASSED_ON = OF_ONE_HOP | {"host", "cookie", "accept-encoding", "expect", "origin", "referer"}
-NOT_PASSED_BACK = OF_ONE_HOP | {"content-encoding", "set-cookie"}
+NOT_PASSED_BACK = OF_ONE_HOP | {"alt-svc", "content-encoding", "set-cookie"}
 OF_THE_KEY = frozenset({"authorization", "x-api-key"})
 
 
