@@ -17,6 +17,7 @@ from mistral_nb.simulator.replies import (
     query_choices,
     query_int,
     query_object,
+    read_body,
 )
 from mistral_nb.simulator.validation import ApiProblem, check, invalid_model, unprocessable
 
@@ -89,7 +90,7 @@ def page_of(request: Request, items: list[Any], size: int, most: int | None = No
 async def create(request: Request) -> Response:
     """``POST /v1/agents``."""
     state = _state(request)
-    wanted: CreateAgent = check(CreateAgent, await request.body())
+    wanted: CreateAgent = check(CreateAgent, await read_body(request))
     fields = _dumped(wanted)
     _check(state, fields)
     made = now()
@@ -110,8 +111,8 @@ async def create(request: Request) -> Response:
 
 async def update(request: Request) -> Response:
     """``PATCH /v1/agents/{agent_id}``: makes a new version."""
+    fields = _dumped(check(UpdateAgent, await read_body(request)))
     state, agent = _state(request), _agent(request)
-    fields = _dumped(check(UpdateAgent, await request.body()))
     fields = {k: v for k, v in fields.items() if v is not None or k not in _NEVER_NULL}
     _check(state, fields)
     number = max(agent["versions"]) + 1
@@ -123,8 +124,9 @@ async def update(request: Request) -> Response:
 
 async def update_version(request: Request) -> Response:
     """``PATCH /v1/agents/{agent_id}/version``: makes an older version the current one."""
+    number = _version(request)
     state, agent = _state(request), _agent(request)
-    found = find_agent(state, agent["id"], _version(request))
+    found = find_agent(state, agent["id"], number)
     found["updated_at"] = now()
     state.put("agent", agent["id"], found)
     return JsonReply(found)
@@ -171,9 +173,9 @@ async def one_version(request: Request) -> Response:
 
 async def put_alias(request: Request) -> Response:
     """``PUT /v1/agents/{agent_id}/aliases``."""
+    name, number = _alias(request), _version(request)
     state, agent = _state(request), _agent(request)
-    version = find_agent(state, agent["id"], _version(request))["version"]
-    name = _alias(request)
+    version = find_agent(state, agent["id"], number)["version"]
     key = f"{agent['id']}@{name}"
     old = state.document("alias", key) or {"created_at": now()}
     alias = {**old, "alias": name, "version": version, "updated_at": now()}
@@ -188,9 +190,10 @@ async def aliases(request: Request) -> Response:
 
 async def delete_alias(request: Request) -> Response:
     """``DELETE /v1/agents/{agent_id}/aliases``."""
-    state, key = _state(request), f"{_agent(request)['id']}@{_alias(request)}"
+    name = _alias(request)
+    state, key = _state(request), f"{_agent(request)['id']}@{name}"
     if state.document("alias", key) is None:
-        raise _missing(f"No such alias: {_alias(request)}")
+        raise _missing(f"No such alias: {name}")
     state.discard(key)
     return Response(status_code=204)
 

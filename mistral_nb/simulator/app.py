@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import uuid
 from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from mistral_nb.simulator.faults import Faults
 from mistral_nb.simulator.fim import complete_fim
 from mistral_nb.simulator.gate import Gate
 from mistral_nb.simulator.replaying import Replaying
-from mistral_nb.simulator.replies import JsonReply
+from mistral_nb.simulator.replies import JsonReply, read_body
 from mistral_nb.simulator.scripted import Script
 from mistral_nb.simulator.streams import EventStream
 from mistral_nb.simulator.validation import ApiProblem
@@ -41,8 +42,6 @@ NOT_SIMULATED = (
     "/v1/libraries",
 )
 LARGE_BODY = 64 * 1024
-MAX_BODY = 80 * 1024 * 1024
-"""Holds a document of 50 MB in base64."""
 
 
 def create_app(core: Core) -> Starlette:
@@ -95,7 +94,7 @@ def create_app(core: Core) -> Starlette:
 async def chat(request: Request) -> Response:
     """``POST /v1/chat/completions``, plain or streamed as the body says."""
     core: Core = request.app.state.core
-    raw = await _body(request)
+    raw = await read_body(request)
     number = core.number()
     answer = partial(
         complete, raw, seed=core.seed, number=number, cache=core.prompts, script=core.script
@@ -113,7 +112,7 @@ async def chat(request: Request) -> Response:
 async def fim(request: Request) -> Response:
     """``POST /v1/fim/completions``, plain or streamed as the body says."""
     core: Core = request.app.state.core
-    raw = await _body(request)
+    raw = await read_body(request)
     number = core.number()
     wanted, done = await asyncio.to_thread(complete_fim, raw, seed=core.seed, number=number)
     core.state.pay("fim", raw)
@@ -141,7 +140,7 @@ def _completion(
 async def plain(request: Request) -> Response:
     """``POST`` to an endpoint that never streams: embeddings, moderations, OCR and the like."""
     core: Core = request.app.state.core
-    raw = await _body(request)
+    raw = await read_body(request)
     number = core.number()
     path = request.url.path
     body, used = await asyncio.to_thread(answer_body, path, raw, number=number, state=core.state)
@@ -184,7 +183,7 @@ async def read_faults(request: Request) -> Response:
 async def write_faults(request: Request) -> Response:
     """``POST /simulator/faults``: the faults to have from now on; those left out are off."""
     try:
-        wanted: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(await _body(request))
+        wanted: dict[str, Any] = TypeAdapter(dict[str, Any]).validate_json(await read_body(request))
         unknown = wanted.keys() - asdict(Faults()).keys()
         if unknown:
             raise ApiProblem.of(422, f"Unknown faults: {', '.join(sorted(unknown))}", "invalid")
@@ -197,21 +196,11 @@ async def write_faults(request: Request) -> Response:
 async def write_script(request: Request) -> Response:
     """``POST /simulator/script``: the replies to give from now on, a list; ``[]`` for none."""
     try:
-        script = Script(TypeAdapter(list[Any]).validate_json(await _body(request)))
+        script = Script(TypeAdapter(list[Any]).validate_json(await read_body(request)))
     except ValueError as error:
         raise ApiProblem.of(422, str(error), "invalid") from error
     request.app.state.core.script = script
     return JsonReply({"lines": len(script)})
-
-
-async def _body(request: Request) -> bytes:
-    size, parts = 0, []
-    async for data in request.stream():
-        size += len(data)
-        if size > MAX_BODY:
-            raise ApiProblem.of(413, "The request is larger than 80 MB", "payload_too_large")
-        parts.append(data)
-    return b"".join(parts)
 
 
 async def _refuse(_: Request, error: Exception) -> Response:
@@ -231,4 +220,9 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
             "not_simulated",
         )
         return JsonReply(problem.body, status_code=501)
-    return JsonReply({"detail": error.detail}, status_code=error.status_code)
+    body = {"detail": error.detail}
+    if error.status_code == 404 and not path.startswith("/simulator"):  # noqa: PLR2004
+        # What stands before the API's servers answers where no server does (seen live).
+        number = uuid.uuid5(uuid.NAMESPACE_URL, f"{request.method} {path}").hex
+        body = {"message": "no Route matched with those values", "request_id": number}
+    return JsonReply(body, status_code=error.status_code, headers=error.headers)

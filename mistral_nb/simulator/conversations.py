@@ -19,7 +19,7 @@ from mistral_nb.simulator.agent_requests import (
 from mistral_nb.simulator.agents import find_agent, now, page_of
 from mistral_nb.simulator.catalogue import find_model
 from mistral_nb.simulator.dialogue import Actor, Round, play
-from mistral_nb.simulator.replies import JsonReply, query_object
+from mistral_nb.simulator.replies import JsonReply, query_object, read_body
 from mistral_nb.simulator.turn_stream import TurnStream, events_of
 from mistral_nb.simulator.validation import ApiProblem, check, invalid_model
 
@@ -40,7 +40,7 @@ Inputs = StartRequest | AppendRequest | RestartRequest
 
 async def start(request: Request) -> Response:
     """``POST /v1/conversations``."""
-    raw = await request.body()
+    raw = await read_body(request)
     wanted: StartRequest = check(StartRequest, raw)
     state = _state(request)
     fields = wanted.model_dump(mode="json", exclude_unset=True, by_alias=True)
@@ -59,7 +59,7 @@ async def start(request: Request) -> Response:
 
 async def append(request: Request) -> Response:
     """``POST /v1/conversations/{conversation_id}``."""
-    raw = await request.body()
+    raw = await read_body(request)
     wanted: AppendRequest = check(AppendRequest, raw)
     conversation = _conversation(request)
     history = _entries(_state(request), conversation["id"])
@@ -68,7 +68,7 @@ async def append(request: Request) -> Response:
 
 async def restart(request: Request) -> Response:
     """``POST /v1/conversations/{conversation_id}/restart``: a new one with the same beginning."""
-    raw = await request.body()
+    raw = await read_body(request)
     wanted: RestartRequest = check(RestartRequest, raw)
     state, old = _state(request), _conversation(request)
     history = _entries(state, old["id"])
@@ -260,7 +260,7 @@ async def messages(request: Request) -> Response:
 async def forget(request: Request) -> Response:
     """``POST /simulator/forget``: lose one conversation, or all of them, as servers do."""
     state = _state(request)
-    raw = await request.body()
+    raw = await read_body(request)
     wanted: ForgetRequest = check(ForgetRequest, raw or b"{}")
     found = [each["id"] for each in state.documents("conversation")]
     lost = [each for each in found if wanted.conversation_id in {None, each}]

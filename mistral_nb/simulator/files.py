@@ -15,12 +15,11 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.responses import FileResponse, Response
 
-from mistral_nb.simulator.replies import JsonReply, query_bool, query_choices, query_int
+from mistral_nb.simulator.replies import JsonReply, arriving, query_bool, query_choices, query_int
 from mistral_nb.simulator.validation import ApiProblem, chosen, unprocessable
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from starlette.requests import Request
@@ -58,7 +57,8 @@ COLUMNS = (
 async def upload(request: Request) -> Response:
     """``POST /v1/files``."""
     state: State = request.app.state.store
-    parser = MultiPartParser(request.headers, _limited(request), max_files=1, max_fields=10)
+    sent_in = arriving(request, MAX_BYTES + 65_536)
+    parser = MultiPartParser(request.headers, sent_in, max_files=1, max_fields=10)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:
@@ -134,8 +134,8 @@ async def content(request: Request) -> Response:
 
 async def signed_url(request: Request) -> Response:
     """``GET /v1/files/{file_id}/url``: an address that needs no key until it expires."""
-    row = _known(request)
     hours = query_int(request, "expiry", 24, 1, 168)
+    row = _known(request)
     until = int(time.time()) + hours * 3600
     where = str(request.base_url).rstrip("/")
     signature = _signature(request, row["id"], until)
@@ -184,16 +184,6 @@ def _download(request: Request, row: sqlite3.Row) -> Response:
 def _signature(request: Request, file_id: str, until: int) -> str:
     secret: bytes = request.app.state.secret
     return hmac.new(secret, f"{file_id}:{until}".encode(), "sha256").hexdigest()
-
-
-async def _limited(request: Request) -> AsyncGenerator[bytes, None]:
-    """Pass the body on, until it is larger than any file may be."""
-    size = 0
-    async for data in request.stream():
-        size += len(data)
-        if size > MAX_BYTES + 65_536:
-            raise ApiProblem.of(413, "The file is larger than 512 MB", "payload_too_large")
-        yield data
 
 
 def _keep(sent: UploadFile, path: Path) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import Headers
 from starlette.routing import Match
 
+from mistral_nb.simulator.endpoints import ENDPOINTS
 from mistral_nb.simulator.replies import JsonReply
 from mistral_nb.simulator.validation import ApiProblem
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate"]
 
-LIMITED = ("/v1/chat/completions", "/v1/embeddings", "/v1/conversations")
+LIMITED = (*ENDPOINTS, "/v1/conversations")
 
 
 class LostReply(Exception):  # noqa: N818

@@ -19,6 +19,7 @@ from mistral_nb.simulator.replies import (
     query_choices,
     query_int,
     query_object,
+    read_body,
 )
 from mistral_nb.simulator.state import STATUSES, TERMINAL, State
 from mistral_nb.simulator.validation import (
@@ -56,7 +57,7 @@ KNOWN_QUERY = frozenset(
 async def create(request: Request) -> Response:
     """``POST /v1/batch/jobs``."""
     state: State = request.app.state.store
-    wanted: JobRequest = check(JobRequest, await request.body())
+    wanted: JobRequest = check(JobRequest, await read_body(request))
     _check_job(wanted)
     _check_files(state, wanted)
     files = [str(each) for each in wanted.input_files or ()]
@@ -129,6 +130,7 @@ async def listing(request: Request) -> Response:
         rows = [row for row in rows if row["status"] in statuses]
     metadata = {key: value for key, value in query.items() if key not in KNOWN_QUERY}
     metadata |= query_object(request, "metadata")
+    query_bool(request, "created_by_me", False)  # every job here is
     if metadata:
         rows = [row for row in rows if metadata.items() <= _metadata(row).items()]
     if after := query.get("created_after"):
@@ -144,9 +146,10 @@ async def listing(request: Request) -> Response:
 
 async def retrieve(request: Request) -> Response:
     """``GET /v1/batch/jobs/{job_id}``."""
+    inline = query_bool(request, "inline", False)
     row = _known(request)
     body = shown(row)
-    if query_bool(request, "inline", False) and row["status"] in TERMINAL:
+    if inline and row["status"] in TERMINAL:
         body["outputs"] = await asyncio.to_thread(_outputs, request.app.state.store, row)
     return JsonReply(body)
 

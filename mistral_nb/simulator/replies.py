@@ -1,4 +1,4 @@
-"""Small helpers of the routes: JSON out, query parameters in."""
+"""Small helpers of the routes: JSON out, bodies and query parameters in."""
 
 from __future__ import annotations
 
@@ -8,14 +8,26 @@ import orjson
 from starlette.responses import Response
 
 from mistral_nb.simulator.encoding import encoded
-from mistral_nb.simulator.validation import chosen, unprocessable
+from mistral_nb.simulator.validation import ApiProblem, chosen, unprocessable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncGenerator, Sequence
 
     from starlette.requests import Request
 
-__all__ = ["JsonReply", "query_bool", "query_choices", "query_int", "query_object"]
+__all__ = [
+    "JsonReply",
+    "arriving",
+    "query_bool",
+    "query_choices",
+    "query_int",
+    "query_object",
+    "read_body",
+]
+
+MAX_BODY = 80 * 1024 * 1024
+"""Holds a document of 50 MB in base64."""
+
 
 SDK_UNSET = '"~?~unset~?~sentinel~?~"'
 """What mistralai 3.7 sends for an object in the query that nobody gave."""
@@ -29,6 +41,42 @@ class JsonReply(Response):
     def render(self, content: Any) -> bytes:
         """Encode the body."""
         return encoded(content)
+
+
+async def read_body(request: Request) -> bytes:
+    """Return a whole JSON body.
+
+    Raises:
+        ApiProblem: 413; it is larger than any request may be.
+    """
+    return b"".join([data async for data in arriving(request, MAX_BODY)])
+
+
+async def arriving(request: Request, most: int) -> AsyncGenerator[bytes, None]:
+    """Pass a body on as it comes, up to a size.
+
+    Args:
+        request: Whose body it is.
+        most: Bytes allowed.
+
+    Raises:
+        ApiProblem: 413; it is larger, or says that it will be.
+    """
+    size = 0
+    if int(request.headers.get("content-length") or 0) > most:
+        raise _too_large(most)
+    async for data in request.stream():
+        size += len(data)
+        if size > most:
+            raise _too_large(most)
+        yield data
+
+
+def _too_large(most: int) -> ApiProblem:
+    megabytes = most // (1024 * 1024)
+    problem = ApiProblem.of(413, f"The request is larger than {megabytes} MB", "payload_too_large")
+    problem.headers["connection"] = "close"  # nobody reads the rest of it
+    return problem
 
 
 def query_int(

@@ -240,7 +240,7 @@ def start_simulator(
         seed: Same seed and requests, same replies.
         chunk_delay: Seconds between the chunks of a stream; 0 for as fast as it can.
         batch_rate: Batch rows a second over all jobs; 0 for as many as it can, None for none.
-        requests_per_minute: Limit for chat and embeddings together; None for none.
+        requests_per_minute: Limit for all requests that a model answers; None for none.
         tokens_per_minute: Likewise in tokens.
         send_retry_after: Whether a 429 by these limits says when to come back.
         whole_calls: Stream a tool call's arguments in one chunk, else in pieces.

@@ -21,9 +21,9 @@ def document() -> dict[str, Any]:
 
 
 def operations() -> list[tuple[str, str]]:
-    """Return every operation as (METHOD, path), with the fragments that are never sent cut off."""
+    """Return every operation as (METHOD, path); a fragment of a path is never sent."""
     found = {
-        (method.upper(), path.partition("#")[0])
+        (method.upper(), path)
         for path, item in document()["paths"].items()
         for method in item
         if method in {"get", "post", "put", "patch", "delete"}
