@@ -159,8 +159,8 @@ def _write_parquet(df: pd.DataFrame, path: Path) -> None:
 
 
 def _json_cell(cell: Any) -> Any:
-    if isinstance(cell, (list, dict, tuple)):
-        return orjson.dumps(cell, default=_plain).decode()
+    if isinstance(cell, (list, dict, tuple)) or hasattr(cell, "tolist"):  # a vector, too
+        return orjson.dumps(cell, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     return cell
 
 

@@ -183,7 +183,6 @@ def test_a_result_that_cannot_be_written_is_not_lost(
         ('simulator --faults {{"no_such":1}}', "no_such"),
         ("frobnicate", "frobnicate"),
         ("runs --quickly", "--quickly"),
-        ("", "COMMAND"),
     ],
 )
 def test_unusable_arguments(
@@ -402,3 +401,50 @@ def test_a_reader_that_leaves(server: Simulator, start: Callable[..., subprocess
     process.stdout.close()
     process.wait(30)
     assert "Traceback" not in process.stderr.read()
+
+
+def test_label_at_another_endpoint(
+    table: Path, server: Simulator, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """`--endpoint embeddings` writes vectors that a csv can hold whole."""
+    out = tmp_path / "out.csv"
+    words = ["--prompt", "{text}", "--endpoint", "embeddings", "--mode", "online"]
+    assert main(["label", str(table), *words, "--out", str(out)]) == 0
+    vectors = [json.loads(cell) for cell in pd.read_csv(out)["embedding"]]
+    assert {len(vector) for vector in vectors} == {1024}
+    assert server.stats()["requests"]["POST /v1/embeddings 200"] == 5
+    assert main(["label", str(table), *words[:3], "embedings", "--out", str(out)]) == 2
+    assert "Did you mean 'embeddings'?" in capsys.readouterr().err
+
+
+def test_label_with_examples(table: Path, server: Simulator, tmp_path: Path):
+    """`--examples` and `--system` go before each row; examples without answers are refused."""
+    known = tmp_path / "known.jsonl"
+    known.write_text(json.dumps({"text": "give it back", "label": "refund"}) + "\n")
+    out = tmp_path / "out.csv"
+    words = ["label", str(table), *PROMPT, "--out", str(out), "--mode", "online", "--name", "told"]
+    assert main([*words, "--examples", str(known), "--system", "Be strict."]) == 0
+    ledger = next((tmp_path / "home/runs").iterdir())
+    sent = b"".join(file.read_bytes() for file in ledger.rglob("*") if file.is_file())
+    assert b"Be strict." in sent
+    assert b"give it back" in sent
+    assert server.stats()["jobs_created"] == 0
+    assert main([*words, "--name", "bad", "--examples", str(table)]) == 2
+
+
+def test_label_files_in_columns(server: Simulator, tmp_path: Path):
+    """`--images` sends a column's files beside the prompt; `ocr` reads `--documents` without one."""
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(64))
+    scan = tmp_path / "a.pdf"
+    scan.write_bytes(b"%PDF-1.4\n" + bytes(64))
+    table = tmp_path / "in.jsonl"
+    row = {"text": "what is it?", "picture": str(picture), "scan": str(scan)}
+    table.write_text(json.dumps(row) + "\n")
+    out = tmp_path / "out.jsonl"
+    seen = ["--images", "picture", "--mode", "online"]
+    assert main(["label", str(table), *PROMPT, *seen, "--out", str(out)]) == 0
+    assert json.loads(out.read_text())["label"] in {"refund", "delivery"}
+    read = ["--endpoint", "ocr", "--documents", "scan", "--mode", "online"]
+    assert main(["label", str(table), *read, "--out", str(out)]) == 0
+    assert server.stats()["requests"]["POST /v1/ocr 200"] == 1

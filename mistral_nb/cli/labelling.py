@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["add_commands"]
 
 FILES = ".csv, .jsonl or .parquet"
+ASKED = (
+    *("labels", "schema", "column", "model", "name", "mode", "concurrency", "system"),
+    *("max_cost", "dry_run", "sample", "fresh", "images", "documents", "suffix"),
+)
+"""Options that go to `label` under their own names."""
 
 
 def add_commands(add: Add) -> None:
@@ -59,11 +64,25 @@ def _add_label_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "table", type=Path, metavar="TABLE", help=f"{FILES}, or a folder of parquet or csv files"
     )
-    sub.add_argument("--prompt", required=True, help="text with {column} places, one prompt a row")
+    sub.add_argument("--prompt", help="text with {column} places, one prompt a row; not for ocr")
+    sub.add_argument("--system", metavar="TEXT", help="system prompt")
     kind = sub.add_mutually_exclusive_group()
     kind.add_argument("--labels", type=labels, metavar="A,B,C", help="labels to choose from")
     kind.add_argument("--schema", type=a_schema, metavar="FILE", help="JSON schema of a result")
     sub.add_argument("--column", metavar="NAME", help="name of the result's column")
+    sub.add_argument(
+        "--endpoint",
+        metavar="NAME",
+        help="who answers: chat (default), embeddings, moderations, classifications, fim or ocr",
+    )
+    sub.add_argument(
+        "--examples", type=Path, metavar="FILE", help=f"labelled rows that go first: {FILES}"
+    )
+    sub.add_argument("--images", metavar="NAME", help="column of images beside the text")
+    sub.add_argument(
+        "--documents", metavar="NAME", help="column of documents, likewise, or for ocr"
+    )
+    sub.add_argument("--suffix", metavar="TEXT", help="for fim: what follows the gap, as --prompt")
     sub.add_argument("--model", help="model that labels; else MISTRAL_MODEL, else the default")
     sub.add_argument("--name", help="name of the run, to find it again")
     sub.add_argument(
@@ -100,9 +119,13 @@ def _label(options: argparse.Namespace) -> int:
     from mistral_nb import connect
     from mistral_nb.tables import SUFFIXES, check_target, read_table
 
-    names = ("labels", "schema", "column", "model", "name", "mode", "concurrency")
-    limits = ("max_cost", "dry_run", "sample", "fresh")
-    asked: dict[str, Any] = {name: getattr(options, name) for name in (*names, *limits)}
+    if options.prompt is None and options.endpoint != "ocr":
+        raise InputError("--prompt is needed: a text with {column} places, one prompt a row.")
+    asked: dict[str, Any] = {name: getattr(options, name) for name in ASKED}
+    if options.endpoint is not None:
+        asked["endpoint"] = options.endpoint
+    if options.examples is not None:
+        asked["examples"] = read_table(options.examples)
     in_files = options.table.is_dir() or options.out.is_dir()
     if in_files:
         if options.out.suffix.lower() in SUFFIXES and not options.out.is_dir():
