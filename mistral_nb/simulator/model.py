@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_nb.simulator.documents import described
 from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.filling import fill
+from mistral_nb.simulator.prompted import prompted_form
 from mistral_nb.simulator.prose import essay, thoughts, topic
 from mistral_nb.simulator.reading import find_labels, last_message, plain_text, subject
 from mistral_nb.simulator.words import best, ranked, stems
@@ -86,6 +87,9 @@ def _text(
     if form.get("type") == "json_schema" and form.get("json_schema"):
         schema = form["json_schema"]["schema"]
         return _json(fill(schema, _about(messages, prompt), seed))
+    if wanted := prompted_form(messages):
+        filled = _json(fill(wanted.schema, wanted.about, seed))
+        return f"```json\n{filled}\n```" if wanted.fenced and not form else filled
     if form.get("type") == "json_object":
         return _json(_free_object(messages, prompt, seed))
     if messages[-1]["role"] == "tool":
