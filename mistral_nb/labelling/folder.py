@@ -21,6 +21,7 @@ import shutil
 import socket
 import sys
 import time
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Self
 
 import orjson
@@ -70,8 +71,7 @@ class RunFolder:
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are nobody else's
             for old in runs.glob(".new-*"):
-                if time.time() - old.stat().st_mtime > STALE:
-                    shutil.rmtree(old, ignore_errors=True)
+                _clear_away(cls(old))
             made = cls(runs / f".new-{secrets.token_hex(8)}")
             for part in ("requests", "answers"):
                 (made.path / part).mkdir(parents=True)
@@ -134,6 +134,7 @@ class RunFolder:
         Returns:
             False if a run is here already (another process was faster).
         """
+        built.unlock()  # Windows moves no folder with an open file in it
         sync_folder(built.path)
         try:
             built.path.rename(self.path)
@@ -199,6 +200,14 @@ class RunFolder:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
+
+
+def _clear_away(folder: RunFolder) -> None:
+    """Delete a folder that is old and in which no process builds a run any more."""
+    with suppress(FileNotFoundError):  # it became a run, or another process was faster
+        # By the clock alone, a machine that slept would take a live one for old.
+        if time.time() - folder.path.stat().st_mtime > STALE and not folder.followed():
+            shutil.rmtree(folder.path, ignore_errors=True)
 
 
 def _holder(data: bytes) -> str:

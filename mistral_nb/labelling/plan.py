@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import shutil
 import time
 import uuid
 from contextlib import ExitStack, closing
@@ -142,6 +141,7 @@ class Plan:
         assert self.name is not None
         fresh = RunFolder.fresh(self.home)
         try:
+            fresh.lock(self.name)
             with ExitStack() as stack:
                 ledger = stack.enter_context(closing(Ledger(fresh.ledger)))
                 model, endpoint = self.recipe.model, self.recipe.endpoint
@@ -159,7 +159,7 @@ class Plan:
                 with closing(Ledger(folder.ledger)) as ledger:
                     self._compare(ledger, digest)
         finally:
-            shutil.rmtree(fresh.path, ignore_errors=True)
+            fresh.remove()
 
     def _record(self, digest: str, counts: dict[str, int]) -> RunRecord:
         assert self.name is not None
