@@ -343,6 +343,25 @@ def test_label_online(table: Path, tmp_path: Path):
     assert (tmp_path / "online.csv").read_text() == (tmp_path / "batch.csv").read_text()
 
 
+def test_label_by_workers(
+    table: Path, tmp_path: Path, server: Simulator, start: Callable[..., subprocess.Popen[str]]
+):
+    """With --queue the requests go to `worker`; a killed `label` is resumed by its queue."""
+    out, queue = tmp_path / "out.csv", f"sqlite:///{tmp_path / 'queue.sqlite'}"
+    left = start("label", table, *PROMPT, "--name", "by-workers", "--queue", queue, "--out", out)
+    wait_until((tmp_path / "queue.sqlite").exists)
+    wait_until(lambda: "running" in subprocess_output("runs"))
+    left.kill()
+    start("worker", "--queue", queue)
+    assert main(["resume", "by-workers", "--queue", queue, "--out", str(out)]) == 0
+    assert pd.read_csv(out)["label"].notna().all()
+    assert server.stats()["chat_requests"] == len(TEXTS)
+
+
+def subprocess_output(*words: str) -> str:
+    return subprocess.run([*COMMAND, *words], check=True, capture_output=True, text=True).stdout
+
+
 def test_demo(
     home: Path, start: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ):

@@ -31,6 +31,12 @@ ASKED = (
 )
 """Options that go to `label` under their own names."""
 
+LIVES = {
+    "batch": "batch jobs go on at the server",
+    "online": "nothing is lost",
+    "queue": "workers go on with what is in the queue",
+}
+
 
 def add_commands(add: Add) -> None:
     """Add the commands ``label``, ``resume``, ``runs``, ``review`` and ``export``."""
@@ -44,6 +50,7 @@ def add_commands(add: Add) -> None:
         help=f"{FILES}; not for a run of a folder, which has one",
     )
     _add_max_cost(sub)
+    _add_queue(sub)
     add("runs", _runs, "list the labelling runs of this machine")
     sub = add("review", _review, "accept, correct or skip a run's labels, row by row")
     _add_name(sub)
@@ -62,7 +69,7 @@ def add_commands(add: Add) -> None:
 
 def _add_label_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
-        "table", type=Path, metavar="TABLE", help=f"{FILES}, or a folder of parquet or csv files"
+        "table", type=Path, metavar="TABLE", help=f"{FILES}, or a folder of files of one kind"
     )
     sub.add_argument("--prompt", help="text with {column} places, one prompt a row; not for ocr")
     sub.add_argument("--system", metavar="TEXT", help="system prompt")
@@ -87,10 +94,11 @@ def _add_label_options(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--name", help="name of the run, to find it again")
     sub.add_argument(
         "--mode",
-        choices=["batch", "online", "auto"],
+        choices=["batch", "online", "queue", "auto"],
         help="batch (default): half the price; online: at once, for a sample the default; "
-        "auto: online up to 200 rows",
+        "queue: by workers; auto: online up to 200 rows",
     )
+    _add_queue(sub)
     sub.add_argument("--concurrency", type=int, metavar="N", help="requests at once, mode online")
     _add_max_cost(sub)
     sub.add_argument("--dry-run", action="store_true", help="send nothing; say what it would cost")
@@ -115,6 +123,14 @@ def _add_max_cost(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--max-cost", type=float, metavar="USD", help="stop at this cost")
 
 
+def _add_queue(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--queue",
+        metavar="URL",
+        help="redis://... or sqlite:///...: its workers (`worker`) send the requests",
+    )
+
+
 def _label(options: argparse.Namespace) -> int:
     from mistral_nb import connect
     from mistral_nb.tables import SUFFIXES, check_target, read_table
@@ -126,14 +142,17 @@ def _label(options: argparse.Namespace) -> int:
         asked["endpoint"] = options.endpoint
     if options.examples is not None:
         asked["examples"] = read_table(options.examples)
+    session = connect()
+    if options.queue is not None:
+        asked["queue"] = session.queue(options.queue)
     in_files = options.table.is_dir() or options.out.is_dir()
     if in_files:
         if options.out.suffix.lower() in SUFFIXES and not options.out.is_dir():
             raise InputError(f"{options.table} is a folder: --out must name a folder, too.")
-        made = connect().label_files(options.table, options.out, options.prompt, **asked)
+        made = session.label_files(options.table, options.out, options.prompt, **asked)
     else:
         check_target(options.out, options.table)
-        made = connect().label(read_table(options.table), options.prompt, **asked)
+        made = session.label(read_table(options.table), options.prompt, **asked)
     if options.dry_run:
         print(made)
         return DONE
@@ -154,7 +173,9 @@ def _resume(options: argparse.Namespace) -> int:
         )
     if not in_files and options.out is None:
         raise InputError("--out FILE is needed: where is the labelled table to go?")
-    run = connect().resume(options.name, max_cost=options.max_cost)
+    session = connect()
+    queue = None if options.queue is None else session.queue(options.queue)
+    run = session.resume(options.name, max_cost=options.max_cost, queue=queue)
     return _finish(run, options.out, in_files=in_files)
 
 
@@ -179,8 +200,7 @@ def _finish(run: Run, out: Path | None, *, in_files: bool) -> int:
     except KeyboardInterrupt:
         said = "Stopped before anything was sent."
         if run.status != "preparing":
-            lives = "batch jobs go on at the server" if run.mode == "batch" else "nothing is lost"
-            said = f"Stopped waiting; {lives}. {_way_on(run, out, in_files)}"
+            said = f"Stopped waiting; {LIVES[run.mode]}. {_way_on(run, out, in_files)}"
         print(f"\n{said}", file=sys.stderr)
         return INTERRUPTED
     df = run.result()
@@ -204,6 +224,8 @@ def _finish(run: Run, out: Path | None, *, in_files: bool) -> int:
 
 def _way_on(run: Run, out: Path | None, in_files: bool) -> str:
     way = f"Go on with: mistral-nb resume {shlex.quote(run.name)}"
+    if run.mode == "queue":
+        way += " --queue URL"
     return way if in_files else f"{way} --out {shlex.quote(str(out))}"
 
 
