@@ -1,4 +1,4 @@
-"""A pytest plugin for continuous integration: what needs chromium or redis may not be skipped.
+"""A pytest plugin for continuous integration: what needs more than pip gives it may not be skipped.
 
 Loaded by ``-p tests.require_all``. Elsewhere such a test is skipped where the program is missing.
 """
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-REQUIRED = ("browser", "redis")
+REQUIRED = ("browser", "redis", "foreign")
 
 
 @pytest.hookimpl(wrapper=True)

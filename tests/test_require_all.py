@@ -1,4 +1,4 @@
-"""Continuous integration accepts no skip of a test that needs chromium or redis."""
+"""Continuous integration accepts no skip of a test that needs chromium, redis or npm."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_it():
 @pytest.fixture
 def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
     """Run a file of tests with the plugin."""
-    pytester.makeini("[pytest]\nmarkers =\n    browser\n    redis\n    other\n")
+    pytester.makeini("[pytest]\nmarkers =\n    browser\n    redis\n    foreign\n    other\n")
     pytester.syspathinsert(request.config.rootpath)
 
     def run(text: str) -> pytest.RunResult:
@@ -28,7 +28,7 @@ def run(pytester: pytest.Pytester, request: pytest.FixtureRequest):
     return run
 
 
-@pytest.mark.parametrize("mark", ["browser", "redis"])
+@pytest.mark.parametrize("mark", ["browser", "redis", "foreign"])
 def test_a_skipped_marked_test_fails(run, mark: str):
     """The skip of a marked test becomes a failure that quotes the reason."""
     result = run(MARKED.format(mark=mark))

@@ -109,3 +109,20 @@ def test_nothing_missing_nothing_said(machine: Machine):
     machine.program("redis-server", "")
     done = machine.setup("system")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_clients_are_installed_without_npm_too(machine: Machine):
+    """Without npm the Python clients are installed as listed, and what is left out is said."""
+    python = machine.checkout / ".venv/bin/python"
+    python.parent.mkdir()
+    copy = (
+        f"{shutil.which('mkdir')} -p .venv/foreign/bin; {shutil.which('cp')} $0 .venv/foreign/bin"
+    )
+    python.write_text(f'#!/bin/sh\n[ "$2" = venv ] && {{ {copy}; }}\necho "$@" >>asked.log\n')
+    python.chmod(0o755)
+    done = machine.setup("foreign")
+    assert done.returncode == 0, done.stderr
+    assert "npm is not installed" in done.stderr
+    asked = (machine.checkout / "asked.log").read_text()
+    assert "--no-deps --no-compile -r tests/foreign/requirements.txt" in asked
+    assert (machine.checkout / ".venv/.foreign").exists()
