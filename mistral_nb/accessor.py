@@ -38,6 +38,9 @@ class FrameAccessor:
     def __init__(self, df: pd.DataFrame) -> None:
         self._df = df
 
+    def __repr__(self) -> str:
+        return f"FrameAccessor(shape={self._df.shape}): label(prompt, ...)"
+
     def label(self, prompt: Any = None, **options: Any) -> Any:
         """Label every row; see :meth:`mistral_nb.Session.label`.
 
@@ -63,6 +66,9 @@ class SeriesAccessor:
 
     def __init__(self, series: pd.Series[Any]) -> None:
         self._series = series
+
+    def __repr__(self) -> str:
+        return f"SeriesAccessor({len(self._series):,} texts): classify(labels), embed()"
 
     def classify(
         self, labels: Any, prompt: str = CLASSIFY, *, mode: str = "online", **options: Any

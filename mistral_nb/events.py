@@ -93,6 +93,9 @@ class EventBus:
         self._subscriptions: list[Subscription] = []
         self._by_name: dict[str, tuple[Subscription, ...]] = {}
 
+    def __repr__(self) -> str:
+        return f"EventBus({len(self._subscriptions)} listening)"
+
     def on(
         self,
         pattern: str,

@@ -247,6 +247,16 @@ class Handle(Generic[T]):
         self._portal = portal
         self._future: Future[T] = portal.spawn(work)
 
+    def __repr__(self) -> str:
+        if not self.done():
+            state = "running"
+        elif self._future.cancelled():
+            state = "stopped"
+        else:
+            error = self._future.exception()
+            state = "done" if error is None else f"failed: {error}"
+        return f"{type(self).__name__}({state})"
+
     def done(self) -> bool:
         """Return True once there is a result or an error."""
         return self._future.done()

@@ -102,6 +102,10 @@ class EventStream:
         self._ended = False
         self._resting = False
 
+    def __repr__(self) -> str:
+        state = "closed" if self._over else f"{self.waiting} waiting, {self.dropped} dropped"
+        return f"EventStream({self._subscription.pattern!r}, {state})"
+
     @property
     def waiting(self) -> int:
         """Number of records that wait to be taken."""

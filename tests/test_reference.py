@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import re
 import textwrap
@@ -11,13 +12,25 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 
 import mistral_nb as mnb
 from mistral_nb import errors
+from mistral_nb.portal import Handle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mistral_nb.client import Connection
+    from mistral_nb.simulator import Simulator
+
+
+@pytest.fixture
+def session(simulator: Simulator) -> mnb.Session:
+    """A session with the test's own simulator."""
+    return mnb.connect("test-key", simulator.url)
+
 
 MODULES = ("agents", "jobs", "simulator", "webhooks")
 """Public modules whose names are public too; `errors` has a test file of its own."""
@@ -201,6 +214,61 @@ def test_what_is_raised_is_told() -> None:
 
     assert any(entry.raised for entry in CALLABLE)
     assert wrong(CALLABLE, is_right) == []
+
+
+def test_everything_says_what_it_is() -> None:
+    """No public object shows as an address in memory."""
+    classes = [entry for entry in PUBLIC if inspect.isclass(entry.thing)]
+    assert wrong(classes, lambda entry: entry.thing.__repr__ is not object.__repr__) == []
+
+
+def test_reprs_are_short_and_tell(session: mnb.Session) -> None:
+    """What people have in their hands says in a line what it is and how far it got."""
+    handle = session.stream("Reply with exactly: hi", show=False)
+    frame = pd.DataFrame({"text": ["a", "b"]})
+    queue, bus = session.queue(), session.events
+    stream = bus.stream("run:*")
+    told = {
+        handle.result(20): "Reply('hi'",
+        handle: "StreamHandle(mistral-small-latest, done, 2 characters)",
+        session: f"Session({session.connection.base_url}, model=",
+        bus: "EventBus(",
+        stream: "EventStream('run:*', 0 waiting, 0 dropped)",
+        queue.counts(): "Handle(",
+        queue: "Queue(",
+        frame.mistral: "FrameAccessor(shape=(2, 1))",
+        frame["text"].mistral: "SeriesAccessor(2 texts)",
+        mnb.simulator.Faults(cut_after=3): "Faults(cut_after=3)",
+        session.conversation(): "Conversation('chat-1', mistral-small-latest, 0 turns)",
+    }
+    for thing, words in told.items():
+        assert repr(thing).startswith(words)
+        assert len(repr(thing)) < 200
+        assert "0x" not in repr(thing)
+        assert "test-key" not in repr(thing)
+    stream.close()
+    assert repr(stream) == "EventStream('run:*', closed)"
+
+
+def test_a_handle_says_how_it_ended(connection: Connection) -> None:
+    """A handle's repr says if it runs, is done, failed and why, or was stopped."""
+
+    async def work(seconds: float, error: Exception | None = None) -> None:
+        await asyncio.sleep(seconds)
+        if error is not None:
+            raise error
+
+    portal = connection.portal
+    running = Handle(portal, lambda: work(60))
+    assert repr(running) == "Handle(running)"
+    running.stop()
+    with pytest.raises(asyncio.CancelledError):
+        running.result(5)
+    assert repr(running) == "Handle(stopped)"
+    failed = Handle(portal, lambda: work(0, errors.RunError("Oh.")))
+    with pytest.raises(errors.RunError):
+        failed.result(5)
+    assert repr(failed) == "Handle(failed: Oh.)"
 
 
 def test_sections_are_in_order() -> None:

@@ -157,6 +157,9 @@ class JobContext:
         self._telling: asyncio.Task[None] | None = None
         self._latest: bytes | None = None
 
+    def __repr__(self) -> str:
+        return f"JobContext({self.name!r}, attempt {self.attempt} of {self.attempts})"
+
     @property
     def cancelled(self) -> bool:
         """True once nobody waits for the handler any more; a plain function should look."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from mistral_nb.errors import InputError
 
 __all__ = ["Dice", "Faults"]
 
@@ -42,6 +44,9 @@ class Faults:
         batch_truncated: The last output line ends in its middle.
         deprecation: Send ``x-model-deprecation-timestamp`` with every chat reply.
         seed: Seed of the dice; the same seed and order of requests fail alike.
+
+    Raises:
+        InputError: A share is not from 0 to 1, or the outcome is unknown.
     """
 
     error_rate: float = 0.0
@@ -69,19 +74,23 @@ class Faults:
     deprecation: bool = False
     seed: int = 0
 
+    def __repr__(self) -> str:
+        given = [each.name for each in fields(self) if getattr(self, each.name) != each.default]
+        return f"Faults({', '.join(f'{name}={getattr(self, name)!r}' for name in given)})"
+
     def __post_init__(self) -> None:
         for name in ("error_rate", "rate_limit_rate", "lost_reply_rate", "batch_part"):
             self._check_share(name)
         for name in ("batch_row_error_rate", "batch_poll_error_rate"):
             self._check_share(name)
         if self.batch_outcome not in {None, "FAILED", "TIMEOUT_EXCEEDED"}:
-            raise ValueError(
+            raise InputError(
                 f"batch_outcome must be FAILED or TIMEOUT_EXCEEDED, not {self.batch_outcome!r}."
             )
 
     def _check_share(self, name: str) -> None:
         if not 0 <= getattr(self, name) <= 1:
-            raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)!r}.")
+            raise InputError(f"{name} must be between 0 and 1, not {getattr(self, name)!r}.")
 
 
 class Dice:
