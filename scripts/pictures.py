@@ -20,7 +20,7 @@ from scripts.film import Film  # noqa: E402 - the folder above is not on the pat
 from tests.browser.lab import LabPage, LabServer, launch  # noqa: E402 - the harness of the tests
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from playwright.sync_api import Browser, Locator
 
@@ -84,7 +84,7 @@ def reply_scene(page: LabPage, film: Film) -> None:
     _run(page)
     view = page.view(0)
     view.wait_for()
-    _follow(page, film, view, LETTERS, lambda: len(view.inner_text()))
+    _follow(page, film, LETTERS, view, "node => node.innerText.length")
     stop = view.get_by_role("button", name="Stop")
     stop.hover()
     film.shoot(500)
@@ -102,7 +102,7 @@ def label_scene(page: LabPage, film: Film) -> None:
     view = page.output(0).locator(".mnb-run")
     view.wait_for()
     bar = view.get_by_role("progressbar")
-    _follow(page, film, view, ROWS, lambda: int(bar.get_attribute("aria-valuenow") or 0))
+    _follow(page, film, ROWS, bar, "node => Number(node.ariaValueNow)")
     page.output(0).locator("table.dataframe").wait_for()
     film.shoot(3000)
 
@@ -136,12 +136,12 @@ def _run(page: LabPage) -> None:
     page.page.keyboard.press("Control+Enter")
 
 
-def _follow(
-    page: LabPage, film: Film, view: Locator, marks: Iterable[int], count: Callable[[], int]
-) -> None:
+def _follow(page: LabPage, film: Film, marks: Iterable[int], view: Locator, count: str) -> None:
     """Take a frame whenever a view's count passes a mark: the same steps on any machine."""
     for mark in marks:
-        page.eventually(lambda mark=mark: not view.count() or count() >= mark, f"{mark} are there")
+        # A view that has gone, as its work is done, has passed every mark.
+        done = f"nodes => nodes.every(node => ({count})(node) >= {mark})"
+        page.eventually(lambda done=done: view.evaluate_all(done), f"{mark} are there")
         film.shoot(110)
 
 
