@@ -7,8 +7,10 @@ A bare server in a process of its own answers every chat request after the laten
 rows / latency * at-once is the ceiling. Every way runs in a fresh process, in turn, so that
 all meet the same weather; medians over the runs. Ours is the public `label`: request files,
 a durable ledger (an intent before, the answer after each request), a check of every reply
-against a schema and the merged table; the others only read the label. Peers that are not installed are left out, with a line. With
---simulator the package's own simulator is the server, which is slower than the client.
+against a schema and the merged table; the others only read the label. Peers are looked for
+beside the package and in `.venv/foreign` (`scripts/setup foreign`); without them they are left
+out, with a line. With --simulator the package's own simulator is the server, which is slower
+than the client.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 ROOT = Path(__file__).resolve().parents[1]
+FOREIGN = ROOT / ".venv" / "foreign" / "bin" / "python"
 MODEL = "mistral-small-latest"
 LABELS = ["billing", "delivery", "other"]
 FORMAT = {"type": "json_object"}
@@ -324,15 +327,22 @@ def main() -> None:
     found: dict[str, list[dict[str, float]]] = {}
     for _ in range(options.runs):
         for name in options.only:
-            if find_spec(WAYS[name][1]) is not None:
+            if interpreter(name) is not None:
                 found.setdefault(name, []).append(run_way(name, url, options))
     server.terminate()
     tell(found, options)
 
 
+def interpreter(name: str) -> str | None:
+    """Return the Python that has what a way needs, or None."""
+    if find_spec(WAYS[name][1]) is not None:
+        return sys.executable
+    return str(FOREIGN) if FOREIGN.exists() else None
+
+
 def run_way(name: str, url: str, options: argparse.Namespace) -> dict[str, float]:
     """Measure one way once, in a process of its own."""
-    command = [sys.executable, __file__, "--measure", name, url]
+    command = [interpreter(name) or sys.executable, __file__, "--measure", name, url]
     command += ["--rows", str(options.rows), "--at-once", str(options.at_once)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "MISTRAL_NB_HOME": tempfile.mkdtemp()}
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, text=True)
@@ -347,14 +357,17 @@ def tell(found: dict[str, list[dict[str, float]]], options: argparse.Namespace) 
         f"{options.rows:,} rows, {options.latency * 1000:g} ms latency, {options.at_once} at once "
         f"(ceiling {ceiling:,.0f} rows/s), medians of {options.runs} runs in turn"
     )
-    print(f"{'':34} {'rows/s':>7} {'CPU ms/row':>11} {'peak MB':>8} {'ours is':>9}")
-    base = statistics.median(run["rate"] for run in found.get("ours", next(iter(found.values()))))
-    for name, runs in found.items():
-        rate, cpu, memory = (
-            statistics.median(run[key] for run in runs) for key in ("rate", "cpu", "memory")
-        )
-        times = f"{base / rate:8.1f}x" if name not in {"ours", "process_batch"} else ""
-        print(f"{WAYS[name][2]:34} {rate:7,.0f} {cpu:11.2f} {memory:8.0f} {times:>9}")
+    print(f"{'':34} {'rows/s':>7} {'CPU ms/row':>11} {'peak MB':>8} {'ours is':>9} {'by CPU':>7}")
+    medians = {
+        name: {key: statistics.median(run[key] for run in runs) for key in runs[0]}
+        for name, runs in found.items()
+    }
+    base = medians.get("ours", next(iter(medians.values())))
+    for name, of in medians.items():
+        line = f"{WAYS[name][2]:34} {of['rate']:7,.0f} {of['cpu']:11.2f} {of['memory']:8.0f}"
+        if name not in {"ours", "process_batch"}:
+            line += f" {base['rate'] / of['rate']:8.1f}x {of['cpu'] / base['cpu']:6.1f}x"
+        print(line)
     for name in options.only:
         if name not in found:
             print(f"{WAYS[name][2]:34} not installed, left out")
