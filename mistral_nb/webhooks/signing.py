@@ -14,7 +14,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Secrets", "WebhookEvent", "new_secret", "sign", "verify"]
 
 Scheme = Literal["standard", "body", "mistral"]
-TOLERANCE = timedelta(minutes=5)
 SHORTEST_SECRET = 16
 # What the libraries below would read with a generous eye is held to the letter first: base64
 # skips foreign characters, float() takes "1_0", "nan" and digits of other scripts.
