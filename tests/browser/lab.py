@@ -253,21 +253,12 @@ class LabPage:
         kernel_id = {"id": self.server.kernel(kernel)}
         session = {"path": path, "name": path, "type": "notebook", "kernel": kernel_id}
         self.server.api("POST", "sessions", session)
-        if not self.path:
-            self.page.goto(f"{self.server.url}/lab?token={self.server.token}&reset")
-            self.page.wait_for_function("() => window.jupyterapp?.restored.then(() => true)")
+        self.clear()
         self.path = path
         # JupyterLab must have heard of the session, or it asks which kernel to use.
         self.page.evaluate(
             """async path => {
-                const {commands, serviceManager: {sessions}, shell} = window.jupyterapp;
-                await sessions.ready;
-                if (shell.currentWidget?.context) await commands.execute("docmanager:save");
-                for (const widget of [...shell.widgets("main")]) {
-                    // An output that comes after the save would have it ask what to do.
-                    if (widget.context) widget.context.model.dirty = false;
-                    widget.close();
-                }
+                const {commands, serviceManager: {sessions}} = window.jupyterapp;
                 while (![...sessions.running()].some(each => each.path === path)) {
                     await sessions.refreshRunning();
                 }
@@ -277,6 +268,24 @@ class LabPage:
             path,
         )
         self.wait_idle()
+
+    def clear(self) -> None:
+        """Save and close what is open; load JupyterLab if it is not there yet."""
+        if not self.path:
+            self.page.goto(f"{self.server.url}/lab?token={self.server.token}&reset")
+            self.page.wait_for_function("() => window.jupyterapp?.restored.then(() => true)")
+        self.page.evaluate(
+            """async () => {
+                const {commands, serviceManager: {sessions}, shell} = window.jupyterapp;
+                await sessions.ready;
+                if (shell.currentWidget?.context) await commands.execute("docmanager:save");
+                for (const widget of [...shell.widgets("main")]) {
+                    // An output that comes after the save would have it ask what to do.
+                    if (widget.context) widget.context.model.dirty = false;
+                    widget.close();
+                }
+            }"""
+        )
 
     def reopen(self, *, kernel: bool = False) -> None:
         """Close the notebook and open its file again, with its kernel or with none."""
