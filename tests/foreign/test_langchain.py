@@ -125,7 +125,7 @@ def test_refusals(server: Simulator) -> None:
         (
             404,
             peer.ChatMistralAI(model=MODEL, api_key="k", endpoint=f"{server.url}/v9"),
-            "Not Found",
+            "no Route matched",
         ),
     ]
     for status, model, words in refused:

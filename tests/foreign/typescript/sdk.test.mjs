@@ -65,7 +65,8 @@ test("a stream's pieces join to the plain reply", async () => {
 test("a reasoning model thinks in chunks of its own, then speaks", async () => {
   const asked = { model: "magistral-small-latest", messages };
   const reply = known(await client.chat.complete(asked));
-  assert.deepEqual(reply.choices[0].message.content.map((chunk) => chunk.type), ["thinking", "text"]);
+  const types = reply.choices[0].message.content.map((chunk) => chunk.type);
+  assert.deepEqual(types, ["thinking", "text"]);
   const events = await gathered(await client.chat.stream(asked));
   const kinds = events
     .flatMap((event) => event.data.choices[0].delta.content || [])
@@ -103,7 +104,8 @@ test("texts become vectors, in their order", async () => {
   const inputs = ["tide", "moon"];
   const both = known(await client.embeddings.create({ model: "mistral-embed", inputs }));
   const one = await client.embeddings.create({ model: "mistral-embed", inputs: "moon" });
-  assert.deepEqual(both.data.map((each) => [each.index, each.embedding.length]), [[0, 1024], [1, 1024]]);
+  const sizes = both.data.map((each) => [each.index, each.embedding.length]);
+  assert.deepEqual(sizes, [[0, 1024], [1, 1024]]);
   assert.deepEqual(both.data[1].embedding, one.data[0].embedding);
 });
 
@@ -125,18 +127,19 @@ test("a document is read page by page", async () => {
 
 test("texts and chats are moderated and classified", async () => {
   const threat = [{ role: "user", content: "I will kill you" }];
-  const moderation = "mistral-moderation-latest";
-  const text = known(await client.classifiers.moderate({ model: moderation, inputs: "I love cats" }));
+  const { classifiers } = client;
+  const moderation = { model: "mistral-moderation-latest" };
+  const text = known(await classifiers.moderate({ ...moderation, inputs: "I love cats" }));
   assert.ok(Object.values(text.results[0].categories).every((found) => found === false));
-  const chat = known(await client.classifiers.moderateChat({ model: moderation, inputs: threat }));
+  const chat = known(await classifiers.moderateChat({ ...moderation, inputs: threat }));
   assert.ok(Object.values(chat.results[0].categories).some((found) => found === true));
   const sentiment = "ft:classifier:ministral-3b-latest:simulator:20260101:sentiment";
   const inputs = ["great", "awful"];
-  const found = known(await client.classifiers.classify({ model: sentiment, inputs }));
+  const found = known(await classifiers.classify({ model: sentiment, inputs }));
   assert.equal(found.results.length, 2);
   const tickets = "ft:classifier:ministral-3b-latest:simulator:20260101:tickets";
   const input = { messages: threat };
-  const sorted = known(await client.classifiers.classifyChat({ model: tickets, input }));
+  const sorted = known(await classifiers.classifyChat({ model: tickets, input }));
   assert.equal(sorted.results.length, 1);
 });
 
@@ -149,11 +152,12 @@ test("the models say what they can do", async () => {
 
 /** A batch file's rows: sums. */
 function rows(count) {
-  const row = (n) => ({ custom_id: `${n}`, body: { messages: [{ role: "user", content: `${n}+1?` }] } });
+  const sum = (n) => [{ role: "user", content: `${n}+1?` }];
+  const row = (n) => ({ custom_id: `${n}`, body: { messages: sum(n) } });
   return Array.from({ length: count }, (_, n) => JSON.stringify(row(n))).join("\n") + "\n";
 }
 
-async function text(stream) {
+async function whole(stream) {
   return new Response(stream).text();
 }
 
@@ -164,7 +168,7 @@ test("a file is uploaded, listed, read back and removed", async () => {
   const listed = known(await client.files.list({ purpose: "batch" }));
   assert.ok(listed.data.some((each) => each.id === sent.id));
   assert.equal(known(await client.files.retrieve({ fileId: sent.id })).numLines, 2);
-  assert.equal(await text(await client.files.download({ fileId: sent.id })), content);
+  assert.equal(await whole(await client.files.download({ fileId: sent.id })), content);
   const { url } = known(await client.files.getSignedUrl({ fileId: sent.id }));
   assert.equal(await (await fetch(url)).text(), content);
   assert.equal(known(await client.files.delete({ fileId: sent.id })).deleted, true);
@@ -173,24 +177,26 @@ test("a file is uploaded, listed, read back and removed", async () => {
 test("a batch job runs from a file to a file", async () => {
   const file = { fileName: "rows.jsonl", content: new Blob([rows(3)]) };
   const { id } = await client.files.upload({ file, purpose: "batch" });
-  const asked = { inputFiles: [id], model, endpoint: "/v1/chat/completions", metadata: { by: "node" } };
+  const metadata = { by: "node" };
+  const asked = { inputFiles: [id], model, endpoint: "/v1/chat/completions", metadata };
   let job = known(await client.batch.jobs.create(asked));
   while (["QUEUED", "RUNNING"].includes(job.status)) {
     await new Promise((again) => setTimeout(again, 20));
     job = known(await client.batch.jobs.get({ jobId: job.id }));
   }
   assert.deepEqual([job.status, job.succeededRequests, job.failedRequests], ["SUCCESS", 3, 0]);
-  const output = await text(await client.files.download({ fileId: job.outputFile }));
+  const output = await whole(await client.files.download({ fileId: job.outputFile }));
   const replies = output.trim().split("\n").map((line) => JSON.parse(line));
   const said = (reply) => [reply.custom_id, reply.response.body.choices[0].message.content];
-  assert.deepEqual(replies.map(said).sort(), [["0", "0+1 = 1"], ["1", "1+1 = 2"], ["2", "2+1 = 3"]]);
-  const listed = known(await client.batch.jobs.list({ metadata: { by: "node" } }));
+  const sums = [["0", "0+1 = 1"], ["1", "1+1 = 2"], ["2", "2+1 = 3"]];
+  assert.deepEqual(replies.map(said).sort(), sums);
+  const listed = known(await client.batch.jobs.list({ metadata }));
   assert.deepEqual(listed.data.map((each) => each.id), [job.id]);
 });
 
 test("an agent is made, versioned, talked to and removed", async () => {
   const agent = known(
-    await client.beta.agents.create({ model, name: "guide", instructions: "Be brief.", tools: [weather] }),
+    await client.beta.agents.create({ model, name: "guide", tools: [weather] }),
   );
   const changed = known(
     await client.beta.agents.update({ agentId: agent.id, updateAgentRequest: { name: "scout" } }),
