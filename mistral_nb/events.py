@@ -121,7 +121,7 @@ class EventBus:
             The subscription, for :meth:`off` and for its counts.
 
         Raises:
-            InputError: Unknown policy or a size below 1.
+            InputError: Unknown policy, a size below 1, or a listener that is no function.
         """
         return self._listen(pattern, listener, policy, maxsize, request_id, limit=None)
 

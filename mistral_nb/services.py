@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from mistral_nb.errors import InputError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -69,6 +71,8 @@ class Services:
         """Return those who work on a labelling run's queue: a given one, or the home's."""
         from mistral_nb.jobs.crew import QueueCrews
 
+        if queue is not None and not hasattr(queue, "engine"):
+            raise InputError(f"queue must be an mnb.Queue(...), not {type(queue).__name__}.")
         return QueueCrews(lambda: queue or self.queue(), named=queue is not None)
 
     def conversation(self, model: str | None = None, **options: Any) -> Conversation:
@@ -110,7 +114,6 @@ class Services:
         Raises:
             InputError: As for :meth:`conversation`; or both a conversation and options for one.
         """
-        from mistral_nb.errors import InputError
         from mistral_nb.widgets.chat_panel import ChatPanel
 
         if chat is not None and (model is not None or options):

@@ -7,6 +7,7 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Self
 
+from mistral_nb.errors import InputError
 from mistral_nb.portal import wait_interruptibly
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ class Subscription:
         request_id: Only those of this request; None for all.
         buffer: Holds what it has not taken yet.
         listener: What is called; None for an iterator.
+
+    Raises:
+        InputError: The pattern is no text, or the listener no function.
     """
 
     def __init__(
@@ -37,6 +41,10 @@ class Subscription:
         buffer: Buffer,
         listener: Callable[..., object] | None = None,
     ) -> None:
+        if not isinstance(pattern, str):
+            raise InputError(f"pattern must be a text such as 'chat:*', not {pattern!r}.")
+        if listener is not None and not callable(listener):
+            raise InputError(f"listener must be a function of one record, not {listener!r}.")
         self.pattern = pattern
         self.request_id = request_id
         self.buffer = buffer

@@ -12,10 +12,12 @@ import mistral_nb as mnb
 from mistral_nb import errors
 from mistral_nb.explaining import unreachable
 from mistral_nb.serving import ServedApp
+from mistral_nb.settings import resolve
 from mistral_nb.simulator import start_simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from mistral_nb.simulator import Simulator
 
@@ -188,9 +190,35 @@ def test_a_setting_of_another_type_is_named(options: dict[str, Any]) -> None:
         (lambda: mnb.job_board(5), "job_board shows a queue"),
         (lambda: mnb.review("name"), "run must be what mnb.label"),
         (lambda: mnb.webhook_receiver(None), "secret is missing"),
+        (lambda: mnb.conversation(tools=5), "tools must be a list"),
+        (lambda: mnb.conversation(max_rounds="x"), "max_rounds must be a whole number"),
+        (lambda: mnb.conversation(tool_timeout="x"), "tool_timeout must be a number"),
+        (lambda: mnb.conversation(instructions=5), "instructions must be a text"),
+        (lambda: mnb.agents.create("x", instructoins="y"), "Did you mean instructions"),
+        (lambda: mnb.agents.list(nmae="y"), "Did you mean name"),
+        (lambda: mnb.Session(resolve()).events.on(5, print), "pattern must be a text"),
+        (lambda: mnb.Session(resolve()).events.on("*", 5), "listener must be a function"),
     ],
 )
 def test_a_thing_of_another_kind_is_refused(call: Callable[[], object], words: str) -> None:
     """What was given in place of a run, queue, coroutine or secret is refused in words."""
     with pytest.raises(errors.InputError, match=words):
         call()
+
+
+def test_a_closed_queue_says_how_to_open_it_again(home: Path) -> None:
+    """What is asked of a closed queue fails at once, and names the way on."""
+    queue = mnb.Queue(f"sqlite:///{home}/closed.sqlite")
+    queue.counts().result(10)
+    queue.close()
+    for call in (queue.work, lambda: queue.counts().result(10)):
+        with pytest.raises(errors.StoreError, match=r"closed.*mnb\.Queue"):
+            call()
+
+
+@pytest.mark.parametrize("target", ["no-such-command", "http://127.0.0.1:9/mcp"])
+def test_an_mcp_server_that_is_not_there(target: str) -> None:
+    """A command or address that is none is named, without words of the plumbing."""
+    with pytest.raises(errors.MistralNbError, match=r"did not start: (there is|nothing)") as caught:
+        mnb.agents.mcp_server(target)
+    assert "scope" not in str(caught.value)

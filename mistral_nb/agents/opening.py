@@ -15,7 +15,7 @@ from mistral_nb.agents.registry import Agent
 from mistral_nb.agents.remote import Setup
 from mistral_nb.agents.results import clean
 from mistral_nb.agents.rules import Rules
-from mistral_nb.agents.tools import ToolSet
+from mistral_nb.agents.tools import ToolSet, listed
 from mistral_nb.errors import InputError
 from mistral_nb.streaming import check_options
 
@@ -83,7 +83,8 @@ class Conversations:
             kept = None if live else self._history.load(name)
             before = live.setup if live else Setup.from_json(kept.setup) if kept else None
             functions = list(agent.functions) if isinstance(agent, Agent) else []
-            own = None if tools is None and not functions else ToolSet([*functions, *(tools or ())])
+            asked_for = [] if tools is None else listed(tools)
+            own = None if tools is None and not functions else ToolSet([*functions, *asked_for])
             setup = self._setup(before, model, agent, agent_version, instructions, own, args)
             asked = {
                 "tools": own,
@@ -122,6 +123,8 @@ class Conversations:
             version = agent_version
             setup = replace(setup, model=None, agent=name, agent_version=version, tools=())
         if instructions is not None:
+            if not isinstance(instructions, str):
+                raise InputError(f"instructions must be a text, not {instructions!r}.")
             setup = replace(setup, instructions=clean(instructions))
         if args:
             setup = replace(setup, args=check_options(args, _known_args(), "a conversation"))

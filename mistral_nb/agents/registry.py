@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import builtins
+import inspect
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Self
 
 from mistral_nb.agents.tools import ToolSet
 from mistral_nb.errors import NotFoundError
 from mistral_nb.explaining import explain
 from mistral_nb.markdown import prose
+from mistral_nb.streaming import check_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -144,9 +147,10 @@ class Agents:
             The agent.
 
         Raises:
-            InputError: A tool cannot be one.
+            InputError: A tool cannot be one, or an option is unknown.
             ApiError: The server refused.
         """
+        check_options(options, _known("create_async"), "an agent")
         made = ToolSet(tools)
         request = {
             "name": name,
@@ -180,7 +184,11 @@ class Agents:
 
         Args:
             **filters: ``name``, ``search``, ``sources``, ``metadata``.
+
+        Raises:
+            InputError: There is no such filter.
         """
+        check_options(filters, _known("list_pages_async"), "a list of agents")
 
         async def all_pages(sdk: Any) -> builtins.list[Any]:
             found: builtins.list[Any] = []
@@ -210,7 +218,12 @@ class Agents:
 
         Returns:
             The agent in its new version.
+
+        Raises:
+            InputError: A tool cannot be one, or an option is unknown.
+            ApiError: The server refused.
         """
+        check_options(changes, _known("update_async"), "an agent")
         made = None if tools is None else ToolSet(tools)
         request = {"agent_id": _id(agent), **changes}
         if made is not None:
@@ -315,6 +328,14 @@ class Agents:
                 raise explain(error, self._connection) from error
 
         return self._connection.portal.call(work)
+
+
+@cache
+def _known(call: str) -> frozenset[str]:
+    """Return the options of one of the SDK's calls."""
+    from mistralai.client.beta_agents import BetaAgents
+
+    return frozenset(inspect.signature(getattr(BetaAgents, call)).parameters) - {"self"}
 
 
 def _agent(found: Any, functions: Iterable[Any] = ()) -> Agent:

@@ -33,7 +33,9 @@ class Rules:
 
     def __post_init__(self) -> None:
         check_approve(self.approve)
-        if self.max_rounds < 1:
-            raise InputError(f"max_rounds must be at least 1, not {self.max_rounds}.")
-        if not self.tool_timeout > 0:
-            raise InputError(f"tool_timeout must be above 0 seconds, not {self.tool_timeout}.")
+        if not isinstance(self.max_rounds, int) or self.max_rounds < 1:
+            raise InputError(f"max_rounds must be a whole number from 1, not {self.max_rounds!r}.")
+        if not isinstance(self.tool_timeout, int | float) or not self.tool_timeout > 0:
+            raise InputError(
+                f"tool_timeout must be a number of seconds above 0, not {self.tool_timeout!r}."
+            )

@@ -119,7 +119,9 @@ class McpServer:
             MistralNbError: The session has ended.
         """
         if self._session.done() or self._closing.is_set():
-            raise MistralNbError(f"The MCP server {self._shown} is closed.")
+            raise MistralNbError(
+                f"The MCP server {self._shown} is closed. Open it again with mnb.agents.mcp_server."
+            )
         chunks = await self._client.execute_tool(name, dict(arguments))
         return "\n".join(str(chunk.get("text") or "") for chunk in chunks)
 
@@ -191,7 +193,11 @@ def _caller(server: McpServer, name: str) -> Any:
 def _explained(error: BaseException, shown: str) -> MistralNbError:
     while isinstance(error, BaseExceptionGroup) and error.exceptions:
         error = error.exceptions[0]
+    reason = f"{type(error).__name__}: {error}"
+    if isinstance(error, asyncio.CancelledError):  # how the protocol's client ends a failed start
+        reason = "nothing that speaks MCP answers"
+    elif isinstance(error, FileNotFoundError):
+        reason = f"there is no command {error.filename!r}"
     return MistralNbError(
-        f"The MCP server {shown} did not start: {type(error).__name__}: {error}. "
-        "Check the command or address."
+        f"The MCP server {shown} did not start: {reason}. Check the command or address."
     )

@@ -193,9 +193,7 @@ class ToolSet:
     def __init__(self, tools: Iterable[Any] = ()) -> None:
         self.own: dict[str, Tool] = {}
         self.connectors: list[dict[str, Any]] = []
-        if isinstance(tools, str) or callable(tools):
-            raise InputError("tools must be a list: tools=[...], even for one.")
-        for each in _flat(tools):
+        for each in _flat(listed(tools)):
             connector = _connector(each)
             if connector is not None:
                 self.connectors.append(connector)
@@ -217,6 +215,17 @@ def _collision(name: str) -> InputError:
     return InputError(
         f"Two tools are called {name!r}. Rename one: mnb.agents.tool(function, name=...)."
     )
+
+
+def listed(tools: Iterable[Any]) -> list[Any]:
+    """Return what was given as ``tools=`` as a list.
+
+    Raises:
+        InputError: It is none.
+    """
+    if isinstance(tools, str) or callable(tools) or not isinstance(tools, Iterable):
+        raise InputError("tools must be a list: tools=[...], even for one.")
+    return list(tools)
 
 
 def _flat(tools: Iterable[Any]) -> Iterator[Any]:

@@ -88,7 +88,8 @@ class Desk:
         """
         future: Future[T] = Future()
         if not self._thread.is_alive():
-            future.set_exception(StoreError(f"{self.path} is closed."))
+            told = f"{self.path} is closed. Open its queue again with mnb.Queue(...)."
+            future.set_exception(StoreError(told))
         else:
             self._work.put((work, cast("Future[Any]", future)))
         return future

@@ -229,7 +229,9 @@ async def _ask(connection: Connection, endpoint: str, body: bytes) -> dict[str, 
     try:
         return _as_json(whole_reply(reply, 0.0))
     except WrongShapeError as error:
-        raise MistralNbError(f"The reply is not of the API's shape: {error}.") from error
+        raise MistralNbError(
+            f"The reply is not of the API's shape: {error}. Does server_url speak Mistral's API?"
+        ) from error
 
 
 def _as_json(reply: Reply) -> dict[str, Any]:

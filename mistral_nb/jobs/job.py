@@ -127,7 +127,10 @@ class Job:
     async def _refresh(self) -> Snapshot:
         found = await self._queue.engine.get(self.id)
         if found is None:
-            raise MistralNbError(f"The queue no longer knows the job {self.id!r}.")
+            raise MistralNbError(
+                f"The queue no longer knows the job {self.id!r}: it was cleared away. "
+                "queue.jobs() lists those there are."
+            )
         self._seen = found
         return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from mistral_nb.errors import InputError
+from mistral_nb.errors import InputError, StoreError
 from mistral_nb.jobs.job import Job
 from mistral_nb.jobs.model import ENDED, STATUSES, Limit, Snapshot, make_spec
 from mistral_nb.jobs.running import JobRunner, find_handler
@@ -289,7 +289,10 @@ class Queue:
 
         Raises:
             InputError: An argument cannot be used.
+            StoreError: The queue was closed.
         """
+        if self.closed:
+            raise StoreError("This queue is closed. Open it again with mnb.Queue(...).")
         if not isinstance(concurrency, int) or concurrency < 1:
             raise InputError(f"concurrency must be a whole number from 1, not {concurrency!r}.")
         if on_uncertain not in {"ask", "retry"}:

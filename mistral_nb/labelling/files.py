@@ -120,7 +120,10 @@ class FilesSource:
             table.append((self._mirror.name(part), rows, failed))
             first += rows
         if ledger is not None and first != ledger.run().rows:
-            raise RunError(f"The run has {ledger.run().rows} rows, the data set has {first}.")
+            raise RunError(
+                f"The run has {ledger.run().rows} rows, the data set has {first}. "
+                "Put back the one that the run was started with."
+            )
         return pd.DataFrame(table, columns=["part", "rows", "failed"]).astype({"part": "string"})
 
     def read(self, result: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

@@ -62,7 +62,10 @@ def keep_frame(df: pd.DataFrame, path: Path, kind: str = "pandas") -> None:
     try:
         _write(df, path, about, schemas)
     except OSError as error:
-        raise StoreError(f"Cannot write {path}: {error.strerror or error}.") from error
+        raise StoreError(
+            f"Cannot write {path}: {error.strerror or error}. "
+            "Make room, or set MISTRAL_NB_HOME to a folder that can be written."
+        ) from error
 
 
 def load_frame(path: Path) -> pd.DataFrame:

@@ -409,7 +409,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
     def _ledger(self) -> Iterator[Ledger]:
         folder = self._folder()
         if self._name is None or not folder.exists:
-            raise RunError(f"The run {self.name!r} has nothing to tell yet.")
+            raise RunError(f"The run {self.name!r} has nothing to tell yet. Ask again in a moment.")
         with closing(Ledger(folder.ledger)) as ledger:
             yield ledger
 

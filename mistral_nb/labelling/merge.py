@@ -82,7 +82,8 @@ def merge(
     new = result_columns(results, schema, names)
     if len(new) != len(df):
         raise RunError(
-            f"The run has {len(new)} rows, the table has {len(df)}: it is another table."
+            f"The run has {len(new)} rows, the table has {len(df)}: it is another table. "
+            "Pass the one that the run was started with."
         )
     new.index = df.index
     return pd.concat([df, new], axis=1)
@@ -112,7 +113,10 @@ def result_columns(
     for block in results:
         for row, _, _ in block:
             if row != count:
-                raise RunError(f"The ledger has no result for row {count}; it is damaged.")
+                raise RunError(
+                    f"The ledger has no result for row {count}; it is damaged. Label again with "
+                    "fresh=True, or put the run's folder back from a copy."
+                )
             count += 1
         table = zip(*[read(text, error) for _, text, error in block], strict=True)
         for parts, column, cells in zip(blocks, kinds, table, strict=True):
@@ -141,7 +145,10 @@ class Cut:
         """
         block = list(islice(self._rows, rows))
         if len(block) != rows:
-            raise RunError("The data set has more rows than the run: it is another data set.")
+            raise RunError(
+                "The data set has more rows than the run: it is another data set. "
+                "Put back the one that the run was started with."
+            )
         return block
 
 

@@ -54,7 +54,7 @@ def test_several_columns_ask_for_a_choice(label: Callable[..., Run]) -> None:
     assert run.columns == ["topic", "urgent"]
     with pytest.raises(InputError, match="column= one of topic, urgent"):
         run.evaluate("gold")
-    with pytest.raises(InputError, match="No 'label'"):
+    with pytest.raises(InputError, match="no 'label'"):
         run.evaluate("gold", column="label")
     assert run.evaluate("gold", column="topic").rows == 4
 
