@@ -145,6 +145,7 @@ class _Player:
 
     def _completed(self, functions: Sequence[Mapping[str, Any]]) -> tuple[Choice, dict[str, Any]]:
         args = {**self.actor.completion_args, **(self.args.get("completion_args") or {})}
+        args["top_p"] = args.get("top_p") or None  # 0 is allowed here, but not in a chat
         messages = self.messages
         remaining = _named_and_left(functions, messages)
         if remaining and args.get("tool_choice") != "none":

@@ -67,7 +67,7 @@ def embed(raw: bytes | dict[str, Any], *, seed: int, number: int) -> dict[str, A
 def _vector(text: str, dimension: int) -> list[float]:
     """Add up one direction a word, and a little of the text's own; length 1."""
     total = 0.15 * _direction(text, dimension)
-    for stem in stems(text):
+    for stem in sorted(stems(text)):  # in one order, or the last digits of a sum would differ
         total = total + _direction(stem, dimension)
     length = float((total @ total) ** 0.5)
     return [round(value, 6) for value in (total / length).tolist()]

@@ -58,7 +58,7 @@ async def upload(request: Request) -> Response:
     """``POST /v1/files``."""
     state: State = request.app.state.store
     sent_in = arriving(request, MAX_BYTES + 65_536)
-    parser = MultiPartParser(request.headers, sent_in, max_files=1, max_fields=10)
+    parser = MultiPartParser(request.headers, sent_in, max_files=1)
     try:
         form = await parser.parse()
     except (MultiPartException, KeyError) as error:

@@ -22,6 +22,7 @@ _UNUSABLE = (
     ArithmeticError,
     RecursionError,
     re.error,
+    Warning,  # of a strange pattern, where warnings are errors
 )
 """What a schema that is none leads to."""
 MOST_ITEMS = 1000
@@ -87,6 +88,7 @@ class _Filler:
         undated = _DATE.sub(lambda found: " " * len(found.group()), text)
         self.numbers = list(_NUMBER.finditer(undated))
         self.told: set[int] = set()  # where the numbers stand that a value has taken
+        self.named: set[int] = set()  # and those that follow a parameter's name
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
         self._step()
@@ -148,7 +150,7 @@ class _Filler:
 
     def _lookup(self, reference: str) -> dict[str, Any]:
         node: Any = self.root
-        for part in reference.removeprefix("#").strip("/").split("/"):
+        for part in filter(None, reference.removeprefix("#").split("/")):
             key = part.replace("~1", "/").replace("~0", "~")
             node = node.get(key, {}) if isinstance(node, dict) else {}
         return node if isinstance(node, dict) else {}
@@ -187,6 +189,7 @@ class _Filler:
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties") or {}
         required = set(schema.get("required") or properties)
+        self.named |= {place for name in properties if (place := self._place_of(name)) is not None}
         return {
             key: self.value(part, key, depth + 1)
             for key, part in properties.items()
@@ -263,8 +266,8 @@ class _Filler:
         fitting = [found for found in self.numbers if fits(found)]
         place = self._place_of(name)
         beside = [found for found in fitting if found.start() == place]
-        free = [found for found in fitting if found.start() not in self.told]
-        # What "2 and 3" are for is said by their order alone; the last one does for all the rest.
+        free = [found for found in fitting if found.start() not in self.told | self.named]
+        # What "2 and 3" are for is said by their order alone; once all are taken, the first does.
         for found in (*beside, *free, *fitting):
             self.told.add(found.start())
             return _number_of(found)

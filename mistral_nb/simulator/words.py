@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from functools import lru_cache
+from math import fsum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -98,8 +99,8 @@ def _profiles(choices: tuple[str, ...]) -> tuple[tuple[dict[str, float], float],
     profiles = []
     for words in own:
         weights = {word: 1.0 / shared[word] for word in words}
-        length = sum(weights.values()) ** 0.5 or 1.0
-        for word in words:
+        length = fsum(weights.values()) ** 0.5 or 1.0
+        for word in sorted(words):
             for sign in _signs().get(word, ()):
                 weights.setdefault(sign, 0.5 / shared[word])
         profiles.append((weights, length))
@@ -129,7 +130,8 @@ def ranked(choices: Sequence[str], text: str) -> list[tuple[float, int]]:
     said = stems(text)
     out = []
     for number, (weights, length) in enumerate(_profiles(tuple(choices))):
-        out.append((sum(weights[word] for word in said & weights.keys()) / length, number))
+        # fsum: a set's order differs from process to process, and with it a sum's last digit.
+        out.append((fsum(weights[word] for word in said & weights.keys()) / length, number))
     return out
 
 

@@ -16,7 +16,7 @@ from tests.pictures import pdf, png
 if TYPE_CHECKING:
     from tests.simulator.conftest import Api
 
-__all__ = ["PROMPTS", "World", "grounded", "read_leniently", "tagged"]
+__all__ = ["PROMPTS", "SCHEMA", "World", "grounded", "read_leniently", "tagged"]
 
 CALL = "call00001"
 SMALL = "mistral-small-latest"

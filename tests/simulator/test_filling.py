@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from datetime import date  # noqa: TC003 - pydantic needs it at run time
 from typing import Annotated, Any, Literal
@@ -12,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from mistral_nb.simulator.encoding import encoded
 from mistral_nb.simulator.filling import fill
+from mistral_nb.simulator.validation import ApiProblem
 
 TEXT = (
     'My name is Ada Lovelace, I paid 42.50 euros on 2026-03-04 for "two tickets" to Paris. '
@@ -108,6 +111,29 @@ def test_an_optional_value_without_evidence_is_null(text: str, expected: float |
     assert fill({"anyOf": [{"type": "number"}, {"type": "null"}]}, "nothing here") is None
 
 
+TWO = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+BOX = {"type": "object", "properties": {"width": {"type": "number"}, "height": {"type": "number"}}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "text", "expected"),
+    [
+        (TWO, "add 2 and 3", [2, 3]),
+        (TWO, "subtract 7 from -4", [7, -4]),
+        (TWO, "on 2026-03-04 add 5 and 6", [5, 6]),
+        (TWO, "double 4", [4, 4]),
+        (BOX, "a box of width 3 and height 4.5", [3, 4.5]),
+        (BOX, "height: 4, width is 3", [3, 4]),
+        (BOX, "height of 4 and 3 wide", [3, 4]),
+    ],
+)
+def test_numbers_go_to_the_parameters_in_order(
+    schema: dict[str, Any], text: str, expected: list[float]
+) -> None:
+    """Each number is taken once, by the parameter it is named for or by the next in order."""
+    assert list(fill(schema, text).values()) == expected
+
+
 def test_a_list_of_labels_takes_all_that_fit() -> None:
     """An array of enum values holds every value the text speaks for, once."""
     schema = {
@@ -134,6 +160,7 @@ def test_a_schema_that_says_nothing_is_no_failure(schema: object) -> None:
 def test_a_schema_that_refers_to_itself_only_ends() -> None:
     """An endless reference is cut, not followed for ever."""
     assert fill({"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#/$defs/a"}}}, TEXT) is not None
+    assert fill({"allOf": [{"$ref": "#"}] * 9}, TEXT) is not None
 
 
 def bounds(low: int = 0, high: int = 4) -> st.SearchStrategy[tuple[int, int]]:
@@ -194,3 +221,70 @@ def grow(inner: st.SearchStrategy[dict[str, Any]]) -> st.SearchStrategy[dict[str
 def test_any_schema_of_these_keywords_is_obeyed(schema: dict[str, Any], text: str) -> None:
     """Whatever the schema and the text, the value is valid."""
     jsonschema.validate(fill(schema, text), schema)
+
+
+KEYWORDS = st.sampled_from(
+    [
+        "type",
+        "enum",
+        "const",
+        "anyOf",
+        "allOf",
+        "$ref",
+        "properties",
+        "required",
+        "items",
+        "minItems",
+        "maxItems",
+        "uniqueItems",
+        "prefixItems",
+        "minLength",
+        "maxLength",
+        "pattern",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "multipleOf",
+        "format",
+        "$defs",
+    ]
+)
+ODD: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(
+        st.none(),
+        st.booleans(),
+        st.integers(),
+        st.floats(),
+        st.sampled_from(["#", "#/$defs/a", "string", "object", "array", "integer", "[", "a{9}"]),
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(KEYWORDS, inner)),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.dictionaries(KEYWORDS, ODD))
+def test_what_is_no_schema_is_refused_or_filled(schema: dict[str, Any]) -> None:
+    """Keywords with any value lead to a JSON value or to a 400, never to an endless loop."""
+    with contextlib.suppress(ApiProblem):
+        encoded(fill(schema, TEXT))
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "array", "minItems": 10**9},
+        {"type": "string", "minLength": 10**12},
+        {"type": "string", "pattern": "^a{999999999}$"},
+        {"type": "string", "pattern": "("},
+        {"type": "integer", "multipleOf": -1, "minimum": 5},
+        {"type": "number", "multipleOf": 1e999},
+        {"properties": {name: {"$ref": "#"} for name in "abcdefghij"}},
+    ],
+)
+def test_a_schema_out_of_all_proportion_is_refused(schema: dict[str, Any]) -> None:
+    """What would take all memory or all day is a 400."""
+    with pytest.raises(ApiProblem) as caught:
+        fill(schema, TEXT)
+    assert caught.value.status == 400
+    assert str(caught.value).startswith("The JSON schema cannot be used: ")
