@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 import re
 import sys
@@ -69,7 +70,7 @@ def test_each_class_teaches(kind: type[MistralNbError]) -> None:
     taught = explanation(kind)
     assert list(taught) in (list(LABELS), list(LABELS[:3]))
     for label, text in taught.items():
-        assert f"    {label}: " in f"    {kind.__doc__}"
+        assert f"\n{label}: " in inspect.cleandoc(kind.__doc__)
         assert text[0].isupper() or text.startswith("`")
         assert text.endswith((".", "``"))
         assert text.count("``") % 2 == 0

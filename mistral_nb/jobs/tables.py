@@ -137,6 +137,11 @@ def take(db: sqlite3.Connection, ask: Take) -> tuple[list[Claim], float | None]:
         (None: there is no such time).
     """
     now = time.time()
+    # Who asks is alive: its leases are old only if the machine slept or the clock jumped.
+    db.execute(
+        "UPDATE job SET lease = ? WHERE status = 'active' AND lease < ? AND worker = ?",
+        (now + ask.lease, now, ask.worker),
+    )
     _recover(db, now, ask.stalls)
     _promote(db, now)
     room, wait = _room(db, now, ask)

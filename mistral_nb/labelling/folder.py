@@ -159,7 +159,7 @@ class RunFolder:
             RunError: Another process follows the run.
         """
         try:
-            file = (self.path / "lock").open("a+b")
+            file = (self.path / "lock").open("a+b", buffering=0)
         except OSError as error:
             raise self._unwritable(error) from error
         for _ in range(3):  # followed() of another process holds it for an instant
@@ -174,10 +174,13 @@ class RunFolder:
                 f"Another process already follows the run {name!r}{holder}. Wait for it, or end "
                 f"that process and go on with mnb.resume({name!r}): what it was answered is kept."
             )
-        file.truncate(0)
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
-        file.write(orjson.dumps(about))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(orjson.dumps(about))
+        except OSError as error:
+            file.close()
+            raise self._unwritable(error) from error
         self._lock = file
         return self
 

@@ -76,11 +76,21 @@ def test_a_lost_lease_gives_the_job_to_another(db: sqlite3.Connection, clock: Cl
     assert (found.status, found.result, found.progress, found.stalls) == ("completed", 2, None, 1)
 
 
+def test_who_asks_is_alive(db: sqlite3.Connection, clock: Clock) -> None:
+    """A worker that asks after the machine slept keeps its jobs, however old its leases look."""
+    add(db)
+    (claim,) = take(db)
+    clock.now += 86_400
+    assert take(db) == []
+    assert take(db, "another") == []
+    assert tables.finish(db, claim, Outcome("completed", b"1"), "")
+
+
 def test_a_job_that_loses_every_worker_fails(db: sqlite3.Connection, clock: Clock) -> None:
     """After five lost workers one more is the end, as a failure that says why."""
     add(db)
-    for _ in range(MOST_STALLS + 1):
-        assert len(take(db)) == 1
+    for number in range(MOST_STALLS + 1):
+        assert len(take(db, f"worker {number}")) == 1
         clock.now += 31
     assert take(db) == []
     found = reading.get(db, "j0")
@@ -99,15 +109,15 @@ def test_a_cancel_outlives_the_worker(db: sqlite3.Connection, clock: Clock, end:
     elif end == "failed":
         tables.finish(db, claim, Outcome("delayed", error="no luck", delay=1), "")
     clock.now += 31
-    assert take(db) == []
+    assert take(db, "another") == []
     assert reading.get(db, "j0").status == "cancelled"
 
 
 def test_suspects_are_taken_one_at_a_time(db: sqlite3.Connection, clock: Clock) -> None:
     """Jobs that lost their worker twice run beside fresh jobs, but not beside each other."""
     add(db, 3)
-    for _ in range(2):
-        assert len(take(db)) == 3
+    for number in range(2):
+        assert len(take(db, f"worker {number}")) == 3
         clock.now += 31
     tables.add(db, [make_spec("x", 9, job_id="fresh")])
     assert {claim.spec.id for claim in take(db)} == {"j0", "fresh"}
