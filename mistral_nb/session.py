@@ -139,12 +139,20 @@ class Session(Services):
             callback_url: Told by a signed webhook when the run has ended in this process.
             queue: Its workers, on this machine or others, send the requests. ``mode="queue"``
                 alone takes the queue in the home folder.
-            **options: ``schema``, ``labels``, ``model``, ``name``, ``mode``, ``max_cost``,
-                ``sample``, ``fresh``, ``endpoint``, ``examples``, ``images``, ...
+            **options: ``labels``: names to choose from, or ``schema``: a pydantic model, whose
+                fields become columns. ``model``, ``system``; ``name`` of the run. ``mode``:
+                ``"batch"`` (half the price), ``"online"`` (at once), ``"queue"`` or ``"auto"``.
+                ``max_cost`` in US dollars, ``sample`` of so many rows, ``fresh``. ``endpoint``,
+                ``examples``, ``images``, ``documents``, ``temperature``, ...: all are told at
+                :func:`mistral_nb.labelling.start_run`.
 
         Returns:
-            The run: ``await`` it or call ``.result()`` for the labelled table. With
-            ``dry_run`` the estimate.
+            The run: ``await`` it or call ``.result()`` for the labelled table, of the kind and
+            with the rows of ``df``: the result's columns, and ``_error``. With ``dry_run`` the
+            estimate.
+
+        Raises:
+            InputError: An argument cannot be used; nothing was sent.
         """
         from mistral_nb.labelling import start_run
 
@@ -197,7 +205,11 @@ class Session(Services):
             **options: ``model``, ``system``, ``schema``, ``on_progress``, ...
 
         Returns:
-            A handle: ``await`` it or call ``.result()`` for one result a prompt, in order.
+            A handle: ``await`` it or call ``.result()`` for one result a prompt, in order, each
+            with its ``content`` or its ``error``.
+
+        Raises:
+            InputError: An argument cannot be used; nothing was sent.
         """
         from mistral_nb.labelling import process_batch
 
@@ -223,6 +235,10 @@ class Session(Services):
 
         Returns:
             The run; rows that were paid for are not sent again.
+
+        Raises:
+            RunError: There is no such run, or it cannot go on from here.
+            InputError: ``df`` is not the table that it was started with.
         """
         from mistral_nb.labelling import resume
 
