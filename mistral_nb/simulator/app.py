@@ -155,9 +155,11 @@ def _billed(core: Core, used: int) -> dict[str, str]:
     return core.limiter.headers(used)
 
 
-async def models(_: Request) -> Response:
+async def models(request: Request) -> Response:
     """``GET /v1/models``."""
-    data = [known.card(name) for name, known in all_models().items()]
+    wanted = request.query_params.get("model")
+    named = all_models().items()
+    data = [known.card(name) for name, known in named if wanted in {None, name}]
     return JsonReply({"object": "list", "data": data})
 
 
