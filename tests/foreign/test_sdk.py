@@ -12,7 +12,7 @@ from mistralai.client.errors import SDKError
 from mistralai.client.utils import BackoffStrategy, RetryConfig
 
 from mistral_nb.simulator import Faults
-from tests.contract.test_openapi import parts
+from tests.contract.test_sdk import known
 from tests.foreign.asking import (
     BATCH,
     FACT,
@@ -36,12 +36,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.foreign
 CODE: dict[str, Any] = {"model": "codestral-latest", "prompt": "def add("}
-
-
-def known(reply: Any) -> Any:
-    """Assert that the SDK understood every part of a reply."""
-    assert [part for part in parts(reply) if "Unknown" in type(part).__name__] == []
-    return reply
 
 
 def on_loop(server: Simulator, work: Callable[[Mistral], Awaitable[None]]) -> None:
