@@ -67,11 +67,11 @@ class MistralMagics(Magics):
         )
         try:
             reply = handle.result()
-        except MistralNbError as error:
+        except MistralNbError:
             # An earlier reply under the same name must not pass for this one.
             self.shell.user_ns.pop(arguments.out, None)
             if arguments.no_stream:
-                raise UsageError(str(error)) from error
+                raise
             return  # the live view shows it, with the partial text and a Retry button
         if arguments.no_stream:
             display(reply)

@@ -14,6 +14,7 @@ from traitlets.config import Config
 
 import mistral_nb as mnb
 from mistral_nb import session as sessions
+from mistral_nb.errors import StreamCut
 from mistral_nb.replies import Reply
 from tests.replay import CUT, Replay, delta, sse
 
@@ -117,7 +118,7 @@ def test_a_cut_reply_is_told_and_not_kept(shell: InteractiveShell, replay: Repla
     assert "half" in said.stdout
     assert "broke" in said.stdout + said.stderr
     assert "answer" not in shell.user_ns
-    with pytest.raises(UsageError, match="broke"):
+    with pytest.raises(StreamCut, match="broke"):
         ask(shell, "--no-stream")
 
 
