@@ -20,7 +20,6 @@ import orjson
 from mistral_nb.errors import MissingPackage, SettingsError, StoreError
 from mistral_nb.jobs.bull_wire import (
     KINDS,
-    attempts_made,
     bull_states,
     marked,
     note_of,
@@ -82,6 +81,10 @@ class BullEngine:
     def key(self, name: str) -> str:
         """Return the name of a key of this queue."""
         return f"bull:{self.name}:{name}"
+
+    def paid_key(self, job_id: str) -> str:
+        """Return the name of the key with a job's paid calls."""
+        return self.key(f"mnb:paid:{job_id}")
 
     @property
     def _queue(self) -> Any:
@@ -171,15 +174,13 @@ class BullEngine:
                 counts[each.status] += 1
         return counts
 
-    async def cancel(self, job_id: str, *, begun: bool = True) -> bool:
+    async def cancel(self, job_id: str, *, active: bool = True) -> bool:
         """Cancel a job; one under way ends within a second or so, wherever its worker is."""
         async with self._errors() as queue:
             state = await queue.getJobState(job_id)
             if KINDS.get(state, "failed") in {"completed", "failed"}:
                 return False
             raw = await queue.client.hgetall(self.key(job_id))
-            if not begun and attempts_made(raw):
-                return False
             if state != "active" and await queue.remove(job_id):
                 raw["failedReason"] = marked("cancelled", "It was cancelled before it began.")
                 raw["finishedOn"] = str(round(time.time() * 1000))
@@ -189,14 +190,14 @@ class BullEngine:
                 pipe.xadd(self.key("events"), fields)
                 await pipe.execute()
                 return True
-            if not begun:
+            if not active:
                 return False
             await queue.client.sadd(self.key("mnb:cancel"), job_id)
         for tell in tuple(self.on_cancel):
             tell(job_id)
         return True
 
-    async def replay(self, job_id: str) -> bool:
+    async def replay(self, job_id: str, *, again: bool = True) -> bool:
         """Queue a job again that ended without success."""
         from bullmq import Job
 
@@ -209,16 +210,24 @@ class BullEngine:
                 return True
             if await queue.getJobState(job_id) != "failed":
                 return False
-            paid = self.key(f"mnb:paid:{job_id}")
-            kept = await queue.client.hgetall(paid)
-            if doubts := [key for key, value in kept.items() if value.startswith("?")]:
-                await queue.client.hdel(paid, *doubts)
+            kept = await self.paid(job_id) if again else {}
+            if doubts := [key for key, response in kept.items() if response is None]:
+                await queue.client.hdel(self.paid_key(job_id), *doubts)
             await queue.client.hdel(self.key(job_id), "stc", "defa")
             job = await Job.fromId(queue, job_id)
             if job is None:
                 return False
             await job.retry("failed", {"resetAttemptsMade": True, "resetAttemptsStarted": True})
             return True
+
+    async def paid(self, job_id: str) -> dict[str, bytes | None]:
+        """Return the responses of a job's paid calls."""
+        async with self._errors() as queue:
+            kept = await queue.client.hgetall(self.paid_key(job_id))
+            return {
+                key: value[1:].encode() if value.startswith("=") else None
+                for key, value in kept.items()
+            }
 
     async def watch(self, hear: Callable[[list[Note]], object]) -> Callable[[], Awaitable[None]]:
         """Call ``hear`` with all that happens from now on: BullMQ's stream of events."""

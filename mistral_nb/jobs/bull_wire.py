@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KINDS",
-    "attempts_made",
     "bull_states",
     "marked",
     "note_of",
@@ -99,11 +98,6 @@ def bull_states(statuses: Sequence[Status]) -> list[str]:
     return [kind for kind, status in KINDS.items() if status in asked and kind != "paused"]
 
 
-def attempts_made(raw: dict[str, Any]) -> int:
-    """Return how often a job was begun; BullMQ has had two names for it."""
-    return int(raw.get("atm") or raw.get("attemptsMade") or 0)
-
-
 def snapshot_of(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
     """Read a job's hash."""
     options = _loaded(raw.get("opts"))
@@ -123,7 +117,7 @@ def snapshot_of(job_id: str, raw: dict[str, Any], status: Status) -> Snapshot:
         name=raw.get("name", ""),
         status=status,
         data=_loaded(raw.get("data")),
-        attempts_made=attempts_made(raw),
+        attempts_made=int(raw.get("atm") or raw.get("attemptsMade") or 0),  # old and new BullMQ
         attempts=max(1, int(options.get("attempts") or 1)),
         stalls=stalls,
         priority=int(raw.get("priority") or 0),

@@ -243,7 +243,7 @@ class BullWork:
     async def begin(self, claim: Claim, key: str, *, again: bool) -> tuple[str, bytes | None]:
         """Write an intent down."""
         lock = self._engine.key(f"{claim.spec.id}:lock")
-        keys = [self._paid(claim), lock, self._engine.key("mnb:hold")]
+        keys = [self._engine.paid_key(claim.spec.id), lock, self._engine.key("mnb:hold")]
         state, value = await self._begin(
             keys=keys, args=[key, claim.token, int(again), PAID_KEPT_FOR]
         )
@@ -252,9 +252,9 @@ class BullWork:
     async def end(self, claim: Claim, key: str, response: bytes | None) -> None:
         """Write a response down."""
         if response is None:
-            await self._client.hdel(self._paid(claim), key)
+            await self._client.hdel(self._engine.paid_key(claim.spec.id), key)
         else:
-            await self._client.hset(self._paid(claim), key, b"=" + response)
+            await self._client.hset(self._engine.paid_key(claim.spec.id), key, b"=" + response)
 
     async def progress(self, claim: Claim, body: bytes) -> None:
         """Write down how far a handler is."""
@@ -265,6 +265,3 @@ class BullWork:
         key, wait = self._engine.key("mnb:hold"), round(seconds * 1000)
         if await self._client.pttl(key) < wait:
             await self._client.set(key, "1", px=wait)
-
-    def _paid(self, claim: Claim) -> str:
-        return self._engine.key(f"mnb:paid:{claim.spec.id}")

@@ -12,14 +12,14 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import anyio
 import orjson
 
 from mistral_nb.errors import InputError, RunError, StoreError
-from mistral_nb.jobs.shards import REQUESTS
+from mistral_nb.jobs.shards import REQUESTS, answered, in_doubt
 from mistral_nb.labelling.crews import BatchState
 from mistral_nb.labelling.folder import adopt_file
 from mistral_nb.labelling.plan import server_of
@@ -48,9 +48,9 @@ ATTEMPTS = 6
 TIMEOUT = 600.0
 """Seconds that an attempt at a job may take."""
 REPLAYS = 2
-"""How often a job that failed as a whole is queued again: what it has paid for is not lost."""
+"""How often a job that failed as a whole is queued again."""
 LONELY = 10.0
-"""Seconds without a worker at work after which that is said."""
+"""Seconds in which nothing happens after which that is said."""
 
 
 class QueueCrews:
@@ -108,6 +108,8 @@ class _QueueCrew:
         self._trouble = trouble
         self._ended: dict[str, dict[str, _End]] = {}
         self._replays: Counter[str] = Counter()
+        self._seen: dict[str, tuple[str, Any]] = {}
+        """Status and progress of jobs that have not ended, by name."""
         self._moved = time.monotonic()
 
     async def upload(self, path: Path, name: str, size: int, *, maybe_there: bool) -> str:
@@ -167,12 +169,12 @@ class _QueueCrew:
         return BatchState(job_id, status, completed, failed, output_file=job_id)
 
     async def cancel(self, job_id: str) -> BatchState:
-        """Cancel the jobs that no worker has begun; the others are paid for, and end."""
+        """Cancel the jobs that no worker is at; the others are paid for, and end."""
         ended = self._ended.setdefault(job_id, {})
         waiting = [name for name in _names(job_id) if name not in ended]
         engine = self._queue.engine
         for name in reversed(waiting):  # from the end that no worker is near to
-            cancelling = partial(engine.cancel, name, begun=False)
+            cancelling = partial(engine.cancel, name, active=False)
             await self._patiently(partial(Handle, self._queue.portal, cancelling))
         return await self.job(job_id)
 
@@ -184,7 +186,8 @@ class _QueueCrew:
             with part.open("wb") as file:
                 for start in range(0, len(names), LOOKED_AT):
                     there = await self._snapshots(names[start : start + LOOKED_AT])
-                    await self._work.do(_write, file, there)
+                    lines = [await self._lines(each) for each in there if each is not None]
+                    await self._work.do(_write, file, chain.from_iterable(lines))
                 file.flush()
                 await self._work.do(os.fsync, file.fileno())
             adopt_file(part, path)
@@ -200,21 +203,36 @@ class _QueueCrew:
         """Take note of the jobs that have ended; True if a look at the next ones is worth it."""
         begun = False
         for name, snapshot in zip(names, await self._snapshots(names), strict=True):
-            if snapshot is None or await self._over(snapshot):
-                ended[name] = _End.of(snapshot)
             begun = snapshot is None or snapshot.status != "queued"
-            if begun and (snapshot is None or snapshot.status != "delayed"):
-                self._moved = time.monotonic()
+            if snapshot is None:  # removed from the queue: its requests go again
+                ended[name] = _End()
+            elif await self._over(snapshot):
+                ended[name] = _End.of(await self._lines(snapshot), snapshot.status)
+            self._notice(name, None if name in ended else snapshot)
         return begun
 
+    def _notice(self, name: str, snapshot: Snapshot | None) -> None:
+        """Take note of whether something has happened to a job; None: it has ended."""
+        now = None if snapshot is None else (snapshot.status, snapshot.progress)
+        if now != self._seen.get(name, ("queued", None)):
+            self._moved = time.monotonic()
+        if now is None:
+            self._seen.pop(name, None)
+        else:
+            self._seen[name] = now
+
     async def _over(self, snapshot: Snapshot) -> bool:
-        """Return True for a job that has ended for good: failed ones are queued again first."""
+        """Return True for a job that has ended for good: failed ones are queued again first.
+
+        Its requests in doubt stay so: they end as such, are listed, and only then sent again.
+        """
         if snapshot.status not in {"failed", "uncertain"} or self._work.cancelled.is_set():
             return snapshot.ended
         self._replays[snapshot.id] += 1
         if self._replays[snapshot.id] > REPLAYS:
             return True
-        await self._patiently(partial(self._queue.replay, snapshot.id))
+        replaying = partial(self._queue.engine.replay, snapshot.id, again=False)
+        await self._patiently(partial(Handle, self._queue.portal, replaying))
         return False
 
     async def _snapshots(self, names: list[str]) -> list[Snapshot | None]:
@@ -222,6 +240,16 @@ class _QueueCrew:
             return [await self._queue.engine.get(name) for name in names]
 
         return await self._patiently(lambda: Handle(self._queue.portal, work))
+
+    async def _lines(self, snapshot: Snapshot) -> list[dict[str, Any]]:
+        """Return the lines of answers of a job that has ended, of whatever end."""
+        found = snapshot.result.get("lines") if isinstance(snapshot.result, dict) else None
+        if snapshot.status == "completed" and isinstance(found, list):
+            return [line for line in found if isinstance(line, dict)]
+        paying = partial(self._queue.engine.paid, snapshot.id)
+        return _rescued(
+            snapshot, await self._patiently(partial(Handle, self._queue.portal, paying))
+        )
 
     async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
         """Repeat what may be repeated, as long as the run has patience."""
@@ -239,7 +267,11 @@ class _QueueCrew:
                 await anyio.sleep(self.longest_pause)
 
     def _mention_lack_of_workers(self) -> None:
-        lonely = time.monotonic() - self._moved > LONELY and not self._queue.working
+        silence = LONELY
+        if any(status == "active" for status, _ in self._seen.values()):
+            # A request may take as long as this; whoever is silent for longer was lost.
+            silence += self._work.connection.settings.timeout
+        lonely = time.monotonic() - self._moved > silence and not self._queue.working
         where = self._queue.engine.where
         self._trouble(
             f"No worker takes up the requests in the queue {where}. Start one here with "
@@ -258,11 +290,9 @@ class _End:
     cancelled: bool = False
 
     @classmethod
-    def of(cls, snapshot: Snapshot | None) -> _End:
-        if snapshot is None or snapshot.status == "cancelled":
-            return cls(cancelled=snapshot is not None)
-        lines = _lines(snapshot)
-        return cls(len(lines), sum(1 for line in lines if line.get("error") is not None))
+    def of(cls, lines: list[dict[str, Any]], status: str) -> _End:
+        failed = sum(1 for line in lines if line.get("error") is not None)
+        return cls(len(lines), failed, status == "cancelled")
 
 
 def _pieces(lines: Iterable[bytes]) -> Iterator[list[tuple[str, str]]]:
@@ -290,20 +320,25 @@ def _names(job_id: str) -> list[str]:
     return [_name(base, number) for number in range(int(count))]
 
 
-def _write(file: IO[bytes], snapshots: list[Snapshot | None]) -> None:
-    for snapshot in snapshots:
-        if snapshot is not None and snapshot.status != "cancelled":
-            file.writelines(
-                orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in _lines(snapshot)
-            )
+def _write(file: IO[bytes], lines: Iterable[dict[str, Any]]) -> None:
+    file.writelines(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE) for line in lines)
 
 
-def _lines(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """Return the lines of answers of a job that has ended."""
-    found = snapshot.result.get("lines") if isinstance(snapshot.result, dict) else None
-    if snapshot.status == "completed" and isinstance(found, list):
-        return [line for line in found if isinstance(line, dict)]
+def _rescued(snapshot: Snapshot, paid: dict[str, bytes | None]) -> list[dict[str, Any]]:
+    """Return the lines of a job that did not get to its end: what it paid for is kept.
+
+    Args:
+        snapshot: The job.
+        paid: What its ledger of paid calls has.
+    """
     reason = {"message": snapshot.error or "a worker ended the job without answers"}
-    doubt = {"uncertain": True} if snapshot.status == "uncertain" else {}
-    asked = snapshot.data["lines"] if isinstance(snapshot.data, dict) else []
-    return [{"custom_id": name, "error": reason, **doubt} for name, _ in asked]
+    lines = []
+    for name, _ in snapshot.data["lines"] if isinstance(snapshot.data, dict) else ():
+        response = paid.get(name)
+        if response is not None:
+            lines.append(answered(name, orjson.loads(response)))
+        elif name in paid:
+            lines.append(in_doubt(name))
+        elif snapshot.status != "cancelled":
+            lines.append({"custom_id": name, "error": reason})
+    return lines

@@ -74,16 +74,20 @@ class EmbeddedEngine:
         """Return how many jobs there are in each state."""
         return await self._do(reading.counts)
 
-    async def cancel(self, job_id: str, *, begun: bool = True) -> bool:
+    async def cancel(self, job_id: str, *, active: bool = True) -> bool:
         """Cancel a job; one under way ends at its worker's next sign of life at the latest."""
-        done = await self._do(partial(tables.cancel, job_id=job_id, begun=begun))
+        done = await self._do(partial(tables.cancel, job_id=job_id, active=active))
         for tell in tuple(self._on_cancel) if done else ():
             tell(job_id)
         return done
 
-    async def replay(self, job_id: str) -> bool:
+    async def replay(self, job_id: str, *, again: bool = True) -> bool:
         """Queue a job again that ended without success."""
-        return await self._do(partial(tables.replay, job_id=job_id))
+        return await self._do(partial(tables.replay, job_id=job_id, again=again))
+
+    async def paid(self, job_id: str) -> dict[str, bytes | None]:
+        """Return the responses of a job's paid calls."""
+        return await self._do(partial(paid.responses, job_id=job_id))
 
     async def watch(self, hear: Callable[[list[Note]], object]) -> Callable[[], Awaitable[None]]:
         """Call ``hear`` on the desk's thread with all that happens from now on."""

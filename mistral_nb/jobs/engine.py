@@ -107,16 +107,24 @@ class Engine(Protocol):
     async def counts(self) -> dict[Status, int]:
         """Return how many jobs there are in each state."""
 
-    async def cancel(self, job_id: str, *, begun: bool = True) -> bool:
+    async def cancel(self, job_id: str, *, active: bool = True) -> bool:
         """Cancel a job; False if it has ended or is unknown.
 
         Args:
             job_id: The job.
-            begun: False lets a job go on that a worker has begun.
+            active: False spares a job that a worker is at.
         """
 
-    async def replay(self, job_id: str) -> bool:
-        """Queue a job again that ended without success."""
+    async def replay(self, job_id: str, *, again: bool = True) -> bool:
+        """Queue a job again that ended without success.
+
+        Args:
+            job_id: The job.
+            again: Whether its paid calls in doubt are made again; False leaves them in doubt.
+        """
+
+    async def paid(self, job_id: str) -> dict[str, bytes | None]:
+        """Return the responses of a job's paid calls by their keys; None: in doubt."""
 
     async def watch(self, hear: Callable[[list[Note]], object]) -> Callable[[], Awaitable[None]]:
         """Call ``hear`` with all that happens from now on, from any thread.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.jobs.model import Claim
 
-__all__ = ["begin", "end", "held", "hold"]
+__all__ = ["begin", "end", "held", "hold", "responses"]
 
 
 def begin(db: sqlite3.Connection, claim: Claim, key: str, again: bool) -> tuple[str, bytes | None]:
@@ -56,6 +56,11 @@ def end(db: sqlite3.Connection, claim: Claim, key: str, response: bytes | None) 
             "UPDATE paid SET response = ? WHERE job = ? AND key = ?",
             (response, claim.spec.id, key),
         )
+
+
+def responses(db: sqlite3.Connection, job_id: str) -> dict[str, bytes | None]:
+    """Return the responses of a job's paid calls by their keys; None: in doubt."""
+    return dict(map(tuple, db.execute("SELECT key, response FROM paid WHERE job = ?", (job_id,))))
 
 
 def hold(db: sqlite3.Connection, seconds: float) -> None:

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from mistral_nb.client import Connection
     from mistral_nb.jobs.running import JobContext
 
-__all__ = ["REQUESTS", "ROWS_AT_ONCE", "posted", "requests"]
+__all__ = ["REQUESTS", "ROWS_AT_ONCE", "answered", "in_doubt", "posted", "requests"]
 
 REQUESTS = "requests"
 """Name of the jobs."""
 ROWS_AT_ONCE = 8
 """Requests of one job under way at once."""
 LEFT = (
-    "was under way when a worker was lost: the server may have answered it, and billed it, "
-    "without the answer arriving here"
+    "was under way when a worker or its connection was lost: the server may have answered it, "
+    "and billed it, without the answer arriving here"
 )
 
 
@@ -79,21 +79,43 @@ async def requests(data: Any, context: JobContext) -> dict[str, Any]:
 async def _line(
     name: str, send: Callable[[], Awaitable[Any]], context: JobContext
 ) -> dict[str, Any]:
-    """Ask for one answer, and write down how it ended if another attempt is not worth it."""
+    """Ask for one answer, and write down how it ended if another attempt is not worth it.
+
+    A request in doubt is a line of its own, no end of the job: for that, the doubt is taken off.
+    """
     try:
         reply = await context.pay(name, send)
     except (AuthenticationError, StoreError):
         raise  # it is not this request that is wrong
     except InDoubt:
-        return {"custom_id": name, "error": {"message": LEFT}, "uncertain": True}
+        context.doubts.discard(name)
+        return in_doubt(name)
     except MistralNbError as error:
         surely_unpaid = isinstance(error, ApiError) or not getattr(error, "sent", True)
         if surely_unpaid and passing(error, error) and context.attempt < context.attempts:
             raise
         status = {"status_code": getattr(error, "status_code", None)}
         line = {"custom_id": name, "response": status, "error": {"message": str(error)}}
-        return line if surely_unpaid else {**line, "uncertain": True}
+        if surely_unpaid:
+            return line
+        context.doubts.discard(name)
+        return {**line, "uncertain": True}
+    return answered(name, reply)
+
+
+def answered(name: str, reply: Any) -> dict[str, Any]:
+    """Return the line of a request that was answered.
+
+    Args:
+        name: Its custom_id.
+        reply: The response's body, parsed.
+    """
     return {"custom_id": name, "response": {"status_code": 200, "body": reply}, "error": None}
+
+
+def in_doubt(name: str) -> dict[str, Any]:
+    """Return the line of a request that was under way when all trace of it was lost."""
+    return {"custom_id": name, "error": {"message": LEFT}, "uncertain": True}
 
 
 async def posted(connection: Connection, endpoint: str, body: bytes) -> Any:

@@ -305,12 +305,12 @@ def beat(db: sqlite3.Connection, worker: str, lease: float) -> list[tuple[str, i
     return [(job_id, token) for job_id, token in rows]
 
 
-def cancel(db: sqlite3.Connection, job_id: str, *, begun: bool) -> bool:
+def cancel(db: sqlite3.Connection, job_id: str, *, active: bool) -> bool:
     """Cancel a job; one that is under way is at most marked, for its worker to end it."""
     row = db.execute("SELECT * FROM job WHERE id = ?", (job_id,)).fetchone()
     if row is None or row["status"] in ENDED:
         return False
-    if not begun and (row["status"] == "active" or row["made"]):
+    if row["status"] == "active" and not active:
         return False
     if row["status"] == "active":
         db.execute("UPDATE job SET cancel = 1 WHERE id = ?", (job_id,))
@@ -319,10 +319,11 @@ def cancel(db: sqlite3.Connection, job_id: str, *, begun: bool) -> bool:
     return True
 
 
-def replay(db: sqlite3.Connection, job_id: str) -> bool:
+def replay(db: sqlite3.Connection, job_id: str, *, again: bool) -> bool:
     """Queue a job that ended without success again, as if it were new.
 
-    Answers that were paid for are kept and used again; doubts are taken as settled.
+    Answers that were paid for are kept and used again; with ``again``, doubts are taken as
+    settled.
     """
     row = db.execute(
         "UPDATE job SET status = 'queued', made = 0, stalls = 0, cancel = 0, error = NULL, "
@@ -332,7 +333,8 @@ def replay(db: sqlite3.Connection, job_id: str) -> bool:
     ).fetchone()
     if row is None:
         return False
-    db.execute("DELETE FROM paid WHERE job = ? AND response IS NULL", (job_id,))
+    if again:
+        db.execute("DELETE FROM paid WHERE job = ? AND response IS NULL", (job_id,))
     _note(db, [(job_id, "queued", None, time.time())])
     return True
 

@@ -34,7 +34,7 @@ class Estimate:
 
     Attributes:
         name: What the run would be called.
-        mode: ``"batch"`` or ``"online"``.
+        mode: ``"batch"``, ``"online"`` or ``"queue"``.
         model: Model that would answer.
         rows: Rows of the table.
         unsent: Rows that cannot be sent.

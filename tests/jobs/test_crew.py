@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,10 @@ import pandas as pd
 import pytest
 
 from mistral_nb.client import Connection
-from mistral_nb.errors import InputError, RunError
+from mistral_nb.errors import CostLimitError, InputError, RunError
 from mistral_nb.jobs import crew
 from mistral_nb.jobs.crew import QueueCrews
-from mistral_nb.labelling import resume, start_run
+from mistral_nb.labelling import FilesSource, resume, start_run
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
 
@@ -140,6 +141,163 @@ def test_cancel_keeps_what_was_answered(
     assert 20 <= labelled < 200
     assert simulator.stats()["chat_requests"] == labelled
     assert found["_error"].dropna().str.contains("cancelled").all()
+
+
+def test_no_request_is_repeated_in_silence(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever ends a job early, a request that may have been paid for is listed or kept."""
+    monkeypatch.setattr(crew, "TIMEOUT", 1.0)
+    simulator.faults = Faults(
+        latency=0.3, lost_reply_rate=0.1, rate_limit_rate=0.1, retry_after=0.05
+    )
+    run = label(table(40), name="doubtful", retries=9)
+    with queue.work():
+        assert run.result(120)["label"].notna().all()
+    listed = run.report["kind"].tolist()
+    assert set(listed) == {"uncertain"}
+    assert 0 < simulator.stats()["chat_repeated"] <= len(listed)
+
+
+def test_a_lost_job_keeps_what_it_paid_for(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator
+) -> None:
+    """Answers of a job that somebody cancelled in the queue are in the table all the same."""
+    simulator.faults = Faults(latency=0.2)
+    run = label(table(20), name="robbed", retries=0)
+    with queue.work():
+        until(lambda: simulator.stats()["chat_requests"] > 8)
+        (job,) = queue.jobs("active").result()
+        queue.cancel(job.id).result()
+        found = run.result(60)
+    assert 8 <= found["label"].notna().sum() < 20
+    assert simulator.stats()["chat_repeated"] == 0
+
+
+def test_cancel_waits_for_no_pause(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator
+) -> None:
+    """A run that is cancelled while the server wants a long pause ends at once, with its answers."""
+    simulator.faults = Faults(rate_limit_rate=0.2, retry_after=3600)
+    run = label(table(20), name="held")
+    with queue.work():
+        until(lambda: queue.counts().result()["delayed"] == 1)
+        run.cancel()
+        found = run.result(60)
+    answered = simulator.stats()["chat_requests"]
+    assert found["label"].notna().sum() == answered > 0
+
+
+def test_a_pause_keeps_shards_from_the_queue(label: Callable[..., Run], queue: Queue) -> None:
+    """A paused run leaves the queue empty, and goes on when it may."""
+    run = label(table(20), name="paused")
+    run.pause()
+    until(lambda: run.status == "running")
+    time.sleep(0.5)
+    assert not any(queue.counts().result().values())
+    with queue.work():
+        run.unpause()
+        assert run.result(60)["label"].notna().all()
+
+
+@pytest.mark.parametrize("way", ["resubmit", "move_to_online"])
+def test_stuck_jobs_go_elsewhere(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator, way: str
+) -> None:
+    """Jobs that nobody takes up are sent once: as new jobs, or online."""
+    run = label(table(30), name="stuck")
+    until(lambda: queue.counts().result()["queued"] == 2)
+    follower = run.resubmit(0) if way == "resubmit" else run.move_to_online()
+    if way == "resubmit":
+        until(lambda: follower.done() or queue.counts().result()["cancelled"] == 2)
+        queue.work()
+    assert follower.result(60)["label"].notna().all()
+    queue.work()
+    assert (simulator.stats()["chat_requests"], simulator.stats()["chat_repeated"]) == (30, 0)
+
+
+def test_failed_rows_are_sent_again(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator
+) -> None:
+    """retry_failed sends the rows without an answer through the queue, and no others."""
+    simulator.faults = Faults(error_rate=1.0)
+    run = label(table(10), name="again", retries=0)
+    with queue.work():
+        assert run.result(60)["_error"].notna().all()
+        simulator.faults = Faults()
+        assert run.retry_failed().result(60)["label"].notna().all()
+    assert simulator.stats()["chat_repeated"] == 0
+
+
+def test_a_limit_of_cost_holds(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator
+) -> None:
+    """Shards that the limit does not pay for never reach the queue."""
+    options = {"labels": None, "reuse": False, "shard_lines": 10}
+    free = label(table(), name="free", mode="online", crews=None, **options)
+    free.result(60)
+    limit = 0.6 * free.cost
+    run = label(table(), name="dear", max_cost=limit, **options)
+    with queue.work(), pytest.raises(CostLimitError):
+        run.result(60)
+    assert ROWS < simulator.stats()["chat_requests"] < 2 * ROWS
+    assert run.cost <= limit
+
+
+def test_a_sample_and_a_fresh_run(
+    label: Callable[..., Run], queue: Queue, simulator: Simulator
+) -> None:
+    """A sample's answers are taken over by the whole run; fresh=True pays for all of it again."""
+    with queue.work():
+        assert len(label(table(30), name="s", sample=10).result(60)) == 10
+        label(table(30), name="s").result(60)
+        assert simulator.stats()["chat_requests"] == 30
+        label(table(30), name="s", fresh=True).result(60)
+    assert simulator.stats()["chat_requests"] == 60
+
+
+def test_files_go_through_the_queue(
+    label: Callable[..., Run], queue: Queue, tmp_path: Path
+) -> None:
+    """Parts of a data set in files are labelled by workers as a table is."""
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        table(5).to_csv(tmp_path / "in" / f"{name}.csv", index=False)
+    run = label(FilesSource(tmp_path / "in", tmp_path / "out"), name="files")
+    with queue.work():
+        run.result(60)
+    parts = [pd.read_parquet(path) for path in sorted((tmp_path / "out").glob("*.parquet"))]
+    assert [part["label"].notna().sum() for part in parts] == [5, 5]
+
+
+def test_a_lost_worker_is_mentioned(
+    queue: Queue,
+    make_queue: Callable[..., Queue],
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A worker that is at a job for longer than any request takes is said to be gone."""
+    monkeypatch.setattr(crew, "LONELY", 0.2)
+    connection = Connection(resolve(api_key="test-key", server_url=simulator.url, timeout=1))
+    elsewhere = make_queue(connection)
+
+    @elsewhere.handler("requests")
+    async def stuck(_: Any) -> None:
+        await asyncio.sleep(60)
+
+    with elsewhere.work(grace=0) as gone:
+        run = start_run(
+            connection,
+            queue.bus,
+            table(3),
+            prompt="Which topic? {text}",
+            labels=LABELS,
+            crews=QueueCrews(lambda: queue, named=True),
+        )
+        until(lambda: "mistral-nb worker" in run.message)
+        gone.stop(grace=0)
+    with queue.work():
+        assert run.result(60)["label"].notna().all()
 
 
 def test_nobody_works(

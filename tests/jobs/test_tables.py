@@ -103,7 +103,7 @@ def test_a_cancel_outlives_the_worker(db: sqlite3.Connection, clock: Clock, end:
     """A job cancelled while under way never runs again, however its worker went."""
     add(db)
     (claim,) = take(db)
-    assert tables.cancel(db, "j0") is True
+    assert tables.cancel(db, "j0", active=True) is True
     if end == "handed back":
         tables.finish(db, claim, Outcome("queued"), "")
     elif end == "failed":
