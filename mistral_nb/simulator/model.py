@@ -16,6 +16,7 @@ from mistral_nb.simulator.filling import fill
 from mistral_nb.simulator.prompted import prompted_form
 from mistral_nb.simulator.prose import essay, thoughts, topic
 from mistral_nb.simulator.reading import find_labels, last_message, plain_text, subject
+from mistral_nb.simulator.validation import ApiProblem
 from mistral_nb.simulator.words import best, ranked, stems
 
 if TYPE_CHECKING:
@@ -87,9 +88,8 @@ def _text(
     if form.get("type") == "json_schema" and form.get("json_schema"):
         schema = form["json_schema"]["schema"]
         return _json(fill(schema, _about(messages, prompt), seed))
-    if wanted := prompted_form(messages):
-        filled = _json(fill(wanted.schema, wanted.about, seed))
-        return f"```json\n{filled}\n```" if wanted.fenced and not form else filled
+    if (said := _prompted(messages, seed, bare=bool(form))) is not None:
+        return said
     if form.get("type") == "json_object":
         return _json(_free_object(messages, prompt, seed))
     if messages[-1]["role"] == "tool":
@@ -105,6 +105,18 @@ def _text(
     if messages[-1].get("prefix"):
         return plain_text(messages[-1].get("content")) + said
     return said
+
+
+def _prompted(messages: Sequence[Mapping[str, Any]], seed: object, *, bare: bool) -> str | None:
+    """Follow a schema that stands in the prompt; no model refuses a prompt for a bad one."""
+    wanted = prompted_form(messages)
+    if wanted is None:
+        return None
+    try:
+        filled = _json(fill(wanted.schema, wanted.about, seed))
+    except ApiProblem:
+        return None
+    return f"```json\n{filled}\n```" if wanted.fenced and not bare else filled
 
 
 def _about(messages: Sequence[Mapping[str, Any]], prompt: str, labels: Sequence[str] = ()) -> str:

@@ -73,10 +73,14 @@ class World:
         self.batch_file = api.upload([{"custom_id": "1", "body": {"messages": []}}])
 
     def path(self, template: str, method: str) -> dict[str, str]:
-        """Return the ids for a path; new ones if the request will remove what they name."""
+        """Return the ids for a path; new ones if the request leaves what they name in no use.
+
+        It may remove it, or add a call to a conversation that then waits for the result.
+        """
         names = [name for name in _PLACES if f"{{{name}}}" in template]
-        gone = method.upper() == "DELETE"
-        return {n: getattr(self, f"new_{n}")() if gone else self.kept[n] for n in names}
+        waits = method == "POST" and template.partition("#")[0].endswith("{conversation_id}")
+        spent = method == "DELETE" or waits
+        return {n: getattr(self, f"new_{n}")() if spent else self.kept[n] for n in names}
 
     def new_model_id(self) -> str:
         return SMALL

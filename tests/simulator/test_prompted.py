@@ -39,6 +39,12 @@ def test_the_last_schema_counts() -> None:
     assert json.loads(said(("user", prompt + json.dumps(SCHEMA)))) == PARIS
 
 
+def test_a_schema_that_cannot_be_followed_is_passed_over() -> None:
+    """A prompt is never refused for what stands in it: the reply is then in words."""
+    huge = {"properties": {"a": {"type": "string", "minLength": 10**12}}}
+    assert said(("user", f"Say something. Return JSON: {json.dumps(huge)}"))
+
+
 def test_a_code_block_is_given_where_asked_for() -> None:
     """Fenced where the prompt says so, plain where the API promises JSON."""
     prompt = f"{FACT}\nReturn it in a ```json block as {json.dumps(SCHEMA)}"
