@@ -61,16 +61,7 @@ class BullEngine:
             import bullmq  # noqa: F401
         except ImportError as error:
             raise MissingPackage("A queue in Redis", "bullmq", "redis") from error
-        try:
-            parts = urlsplit(url)
-            self.where = f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}{parts.path}"
-        except ValueError:
-            # Neither the address nor Python's words for what is wrong: both may hold a password.
-            raise SettingsError(
-                "The queue's address cannot be read. It must look like redis://host:6379/0 or "
-                "redis://:PASSWORD@host:6379/0; signs such as @ and / in the password are written "
-                "%40 and %2F."
-            ) from None
+        self.where = _without_password(url)
         self.client = partial(_client, url)
         self.name = name
         self.lease = lease
@@ -269,6 +260,22 @@ class BullEngine:
         """Let go of the connections."""
         if self._bull is not None:
             await self._bull.close()
+
+
+def _without_password(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        where = f"{parts.scheme}://{parts.hostname or ''}:{parts.port or 6379}{parts.path}"
+    except ValueError:
+        where = "@"
+    if "@" in where:  # in its path, a sign in the password ended the host too early
+        # Neither the address nor Python's words for what is wrong: both may hold a password.
+        raise SettingsError(
+            "The queue's address cannot be read. It must look like redis://host:6379/0 or "
+            "redis://:PASSWORD@host:6379/0; signs such as @ and / in the password are written "
+            "%40 and %2F."
+        )
+    return where
 
 
 def _client(url: str, *, single: bool = False) -> Any:

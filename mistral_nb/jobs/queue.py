@@ -8,7 +8,6 @@ import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-from urllib.parse import urlsplit
 
 from mistral_nb.errors import InputError, StoreError
 from mistral_nb.jobs.job import Job
@@ -396,14 +395,15 @@ def _open(url: str | None, queue: Queue, lease: float) -> Engine:
     """Choose the engine by the address."""
     if not lease > 0:
         raise InputError(f"lease must be a number of seconds above 0, not {lease!r}.")
-    scheme = "sqlite" if url is None else urlsplit(url).scheme
+    scheme = "sqlite" if url is None else url.partition(":")[0].lower()
     if scheme in {"redis", "rediss", "unix"}:
         from mistral_nb.jobs.bull import BullEngine
 
         return BullEngine(str(url), queue.name, lease, lambda: queue.status_base)
     if scheme != "sqlite":
-        raise InputError(
-            f"No queue is at {url!r}: give None, sqlite:///path/to/file or redis://host:6379/0."
+        raise InputError(  # the address is not quoted: it may hold a password
+            "A queue's address begins with sqlite:/// or redis://, as in sqlite:///path/to/file "
+            "and redis://host:6379/0; None is a file in the home folder."
         )
     from mistral_nb.jobs.embedded import EmbeddedEngine
 

@@ -6,17 +6,21 @@ import asyncio
 import itertools
 import threading
 import time
+import traceback
 from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from mistral_nb.errors import InputError, JobError, WaitTimeout
+from mistral_nb.errors import InputError, JobError, SettingsError, WaitTimeout
+from mistral_nb.events import EventBus
 from mistral_nb.jobs import CALLBACK, GiveUp, Job, JobContext, Queue, RetryLater
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from mistral_nb.client import Connection
 
 
 def until(condition: Callable[[], bool], seconds: float = 20) -> None:
@@ -503,6 +507,24 @@ def test_wrong_arguments_are_refused_at_once(
     with pytest.raises(InputError, match=reason):
         queue.add(**arguments)
     assert sum(queue.counts().result().values()) == 0
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "postgres://me:s3cret@host/0",
+        "redis//:s3cret@host:6379/0",
+        "redis://:s3cret\u2100@host:6379/0",
+        "redis://:s3cret/more@host:6379/0",
+        "redis://me:12/s3cret@host:6379/0",
+        "redis://[:s3cret@host",
+    ],
+)
+def test_a_wrong_address_is_not_quoted(offline: Connection, address: str) -> None:
+    """An address that cannot be used is refused in words that hold no password."""
+    with pytest.raises((InputError, SettingsError)) as told:
+        Queue(address, connection=offline, bus=EventBus(offline.portal))
+    assert "s3cret" not in "".join(traceback.format_exception(told.value, chain=True))
 
 
 def test_waiting_has_an_end(queue: Queue) -> None:
