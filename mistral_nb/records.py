@@ -39,7 +39,12 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Base of all events; ``name`` is what patterns match."""
+    """Base of all events; ``name`` is what patterns match.
+
+    Attributes:
+        name: Name of the event, the same for all of a class.
+        request_id: Which stream, run, job or conversation it belongs to.
+    """
 
     name: ClassVar[str] = ""
     final: ClassVar[bool] = False
@@ -50,7 +55,12 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class ChatStart(Record):
-    """A stream was asked for (``timestamp`` in seconds since the epoch)."""
+    """A stream was asked for.
+
+    Attributes:
+        model: Model that is asked.
+        timestamp: When, in seconds since the epoch.
+    """
 
     name: ClassVar[str] = "chat:start"
 
@@ -90,7 +100,14 @@ class ChatChunk(Record):
 
 @dataclass(frozen=True, slots=True)
 class ChatComplete(Record):
-    """A reply is whole, or was stopped on purpose (``finish_reason="stopped"``)."""
+    """A reply is whole, or was stopped on purpose (``finish_reason="stopped"``).
+
+    Attributes:
+        text: The answer.
+        usage: Token counts, or None where the server sent none.
+        finish_reason: As the server says, or ``"stopped"``.
+        reply: All of it, as a Reply.
+    """
 
     name: ClassVar[str] = "chat:complete"
     final: ClassVar[bool] = True
@@ -103,7 +120,12 @@ class ChatComplete(Record):
 
 @dataclass(frozen=True, slots=True)
 class ChatError(Record):
-    """A reply failed; ``partial`` is a Reply with what had arrived."""
+    """A reply failed.
+
+    Attributes:
+        error: What the one who waits for it gets raised.
+        partial: What had arrived, as a Reply.
+    """
 
     name: ClassVar[str] = "chat:error"
     final: ClassVar[bool] = True
@@ -114,7 +136,12 @@ class ChatError(Record):
 
 @dataclass(frozen=True, slots=True)
 class RunStart(Record):
-    """A labelling run began or was taken up again (``request_id`` is the run's name)."""
+    """A labelling run began or was taken up again (``request_id`` is the run's name).
+
+    Attributes:
+        counts: Status -> number of rows; ``total`` is all of them.
+        message: What goes on, in words.
+    """
 
     name: ClassVar[str] = "run:start"
 
@@ -124,7 +151,12 @@ class RunStart(Record):
 
 @dataclass(frozen=True, slots=True)
 class RunProgress(Record):
-    """A run's counts of rows by status changed."""
+    """A run's counts of rows by status changed.
+
+    Attributes:
+        counts: Status -> number of rows; ``total`` is all of them.
+        message: What goes on, in words.
+    """
 
     name: ClassVar[str] = "run:progress"
 
@@ -134,7 +166,12 @@ class RunProgress(Record):
 
 @dataclass(frozen=True, slots=True)
 class RunComplete(Record):
-    """Every row of a run has its end."""
+    """Every row of a run has its end.
+
+    Attributes:
+        counts: Status -> number of rows; ``total`` is all of them.
+        message: How it ended, in words.
+    """
 
     name: ClassVar[str] = "run:complete"
     final: ClassVar[bool] = True
@@ -145,7 +182,12 @@ class RunComplete(Record):
 
 @dataclass(frozen=True, slots=True)
 class RunError(Record):
-    """A run cannot go on; what was paid for is in the ledger."""
+    """A run cannot go on; what was paid for is in the ledger.
+
+    Attributes:
+        error: What the one who waits for it gets raised.
+        counts: Status -> number of rows; ``total`` is all of them.
+    """
 
     name: ClassVar[str] = "run:error"
     final: ClassVar[bool] = True
@@ -176,7 +218,11 @@ class JobQueued(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class JobDelayed(JobRecord):
-    """A job waits for its time; ``error`` says what failed if this is a backoff."""
+    """A job waits for its time.
+
+    Attributes:
+        error: What failed, if it waits to be tried again.
+    """
 
     name: ClassVar[str] = "job:delayed"
 
@@ -192,7 +238,11 @@ class JobActive(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class JobProgress(JobRecord):
-    """A handler told how far it is; ``progress`` is whatever it told."""
+    """A handler told how far it is.
+
+    Attributes:
+        progress: Whatever it told.
+    """
 
     name: ClassVar[str] = "job:progress"
 
@@ -208,7 +258,11 @@ class JobStalled(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class JobCompleted(JobRecord):
-    """A job is done; ``result`` is what its handler returned."""
+    """A job is done.
+
+    Attributes:
+        result: What its handler returned.
+    """
 
     name: ClassVar[str] = "job:completed"
     final: ClassVar[bool] = True
@@ -218,7 +272,11 @@ class JobCompleted(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class JobFailed(JobRecord):
-    """A job is given up; it can be replayed."""
+    """A job is given up; it can be replayed.
+
+    Attributes:
+        error: What failed at last, in words.
+    """
 
     name: ClassVar[str] = "job:failed"
     final: ClassVar[bool] = True
@@ -228,7 +286,11 @@ class JobFailed(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class JobCancelled(JobRecord):
-    """A job was cancelled."""
+    """A job was cancelled.
+
+    Attributes:
+        error: Why, in words.
+    """
 
     name: ClassVar[str] = "job:cancelled"
     final: ClassVar[bool] = True
@@ -238,7 +300,11 @@ class JobCancelled(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class JobUncertain(JobRecord):
-    """A paid call of a job may have been carried out; nobody repeats it unasked."""
+    """A paid call of a job may have been carried out; nobody repeats it unasked.
+
+    Attributes:
+        error: What is in doubt, in words.
+    """
 
     name: ClassVar[str] = "job:uncertain"
     final: ClassVar[bool] = True
@@ -248,11 +314,12 @@ class JobUncertain(JobRecord):
 
 @dataclass(frozen=True, slots=True)
 class TurnStart(Record):
-    """A message was sent in a conversation (``timestamp`` in seconds since the epoch).
+    """A message was sent in a conversation.
 
     Attributes:
         conversation: Name of the conversation.
         parent: Id of the turn it follows; None at a beginning.
+        timestamp: When, in seconds since the epoch.
     """
 
     name: ClassVar[str] = "turn:start"
@@ -286,7 +353,14 @@ class TurnEntry(Record):
 
 @dataclass(frozen=True, slots=True)
 class TurnComplete(Record):
-    """A turn has its answer, or was stopped on purpose (``finish_reason="stopped"``)."""
+    """A turn has its answer, or was stopped on purpose (``finish_reason="stopped"``).
+
+    Attributes:
+        text: The answer.
+        usage: Token counts of all its requests, or None.
+        finish_reason: As the server says, or ``"stopped"``.
+        turn: All of it, as a Turn.
+    """
 
     name: ClassVar[str] = "turn:complete"
     final: ClassVar[bool] = True
@@ -299,7 +373,12 @@ class TurnComplete(Record):
 
 @dataclass(frozen=True, slots=True)
 class TurnError(Record):
-    """A turn failed; ``turn`` holds what had come."""
+    """A turn failed.
+
+    Attributes:
+        error: What the one who waits for it gets raised.
+        turn: What had come, as a Turn.
+    """
 
     name: ClassVar[str] = "turn:error"
     final: ClassVar[bool] = True

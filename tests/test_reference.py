@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 import mistral_nb as mnb
-from mistral_nb import errors
+from mistral_nb import errors, records
 from mistral_nb.portal import Handle
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ GIVEN = {
     "labelling.quality": ("Comparison", "Evaluation", "agreement", "compare", "evaluate"),
     "labelling.plots": ("plot_confusion", "plot_run"),
     "portal": ("Handle",),
+    "records": tuple(records.__all__),
     "relay": ("Relay",),
     "settings": ("Settings",),
     "widgets.chat_panel": ("ChatPanel",),
@@ -185,7 +186,9 @@ def test_arguments_are_told() -> None:
 
     def is_right(entry: Entry) -> bool:
         told = entry.items("Args")
-        fields = entry.items("Attributes") if is_dataclass(entry.thing) else set()
+        fields = set()
+        for each in entry.thing.__mro__ if is_dataclass(entry.thing) else ():
+            fields |= Entry(entry.name, each).items("Attributes")
         names = set(entry.parameters)
         return names <= told | fields and (told <= names or not names)
 
