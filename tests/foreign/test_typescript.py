@@ -1,4 +1,4 @@
-"""The official TypeScript SDK under Node: its tests are written in its own language."""
+"""Clients under Node: their tests are written in their own language."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.foreign
 FOLDER = Path(__file__).with_name("typescript")
-TESTS = FOLDER / "sdk.test.mjs"
 
 
-def test_the_typescript_sdk_works_unchanged(server: Simulator) -> None:
-    """Every test of sdk.test.mjs passes, and none is left out."""
+@pytest.mark.parametrize("name", ["sdk", "ai"])
+def test_clients_under_node(server: Simulator, name: str) -> None:
+    """Mistral's TypeScript SDK and Vercel's AI SDK: every test passes, and none is left out."""
+    tests = FOLDER / f"{name}.test.mjs"
     if shutil.which("node") is None or not (FOLDER / "node_modules").exists():
-        pytest.skip("The TypeScript SDK is not installed; `make foreign` installs it.")
+        pytest.skip("Node's clients are not installed; `make foreign` installs them.")
     done = subprocess.run(
-        ["node", "--test", "--test-reporter=tap", str(TESTS)],
+        ["node", "--test", "--test-reporter=tap", str(tests)],
         env={**os.environ, "SIMULATOR_URL": server.url},
         capture_output=True, text=True, check=False, timeout=100,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    written = len(re.findall(r"^test\(", TESTS.read_text(encoding="utf-8"), re.MULTILINE))
+    written = len(re.findall(r"^test\(", tests.read_text(encoding="utf-8"), re.MULTILINE))
     assert f"# pass {written}\n" in done.stdout

@@ -6,6 +6,8 @@ import { Mistral } from "@mistralai/mistralai";
 import { HTTPValidationError, SDKError } from "@mistralai/mistralai/models/errors";
 import { z } from "zod";
 
+import { faults } from "./faults.mjs";
+
 const serverURL = process.env.SIMULATOR_URL;
 const model = "mistral-small-latest";
 const client = new Mistral({ apiKey: "k", serverURL });
@@ -18,15 +20,6 @@ const weather = {
     parameters: { type: "object", properties: { city: { type: "string" } }, required: ["city"] },
   },
 };
-
-/** Make the simulator misbehave; without an argument it behaves. */
-async function faults(wanted = {}) {
-  const reply = await fetch(`${serverURL}/simulator/faults`, {
-    method: "POST",
-    body: JSON.stringify(wanted),
-  });
-  assert.equal(reply.status, 200);
-}
 
 /** Assert that no part of a reply was unknown to the SDK, and return the reply. */
 function known(value) {
