@@ -42,11 +42,17 @@ def lab(options: argparse.Namespace) -> int:
     """Start JupyterLab on the lessons; see ``mistral-nb lab``."""
     if importlib.util.find_spec("jupyterlab") is None:
         raise MissingPackage("`mistral-nb lab`", "jupyterlab", "lab")
-    command = [sys.executable, "-m", "jupyterlab", *options.rest]
+    command = [sys.executable, "-m", "jupyterlab"]
     if LESSONS.is_dir():
-        command.append(str(LESSONS))
+        # The checkout is the root: lessons link to its other folders.
+        first = f"{LESSONS.name}/00_quickstart.ipynb"
+        command += [
+            f"--ServerApp.root_dir={LESSONS.parent}",
+            f"--LabApp.default_url=/lab/tree/{first}",
+        ]
     else:
         print("The lessons are in the project's folder notebooks/, which is not here.")
+    command += options.rest
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         command.append("--allow-root")
     return subprocess.run(command, check=False).returncode  # noqa: S603 - no shell, own words

@@ -72,7 +72,7 @@ class LabServer:
         self.root = folder / "notebooks"
         self.log = folder / "lab.log"
         self.token = secrets.token_hex(16)
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.root.mkdir(parents=True)
         self._write_settings(folder / "settings")
@@ -427,7 +427,8 @@ def _is_labs_own(text: str) -> bool:
     return "before replies were done" in text or "null (reading 'kernel')" in text
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

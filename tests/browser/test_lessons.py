@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import urllib.request
 from typing import TYPE_CHECKING
 
 import nbformat
@@ -11,7 +16,7 @@ import pytest
 
 from scripts.lessons import LESSONS as FOLDER
 from scripts.lessons import differences
-from tests.browser.lab import WIDGET_MIME
+from tests.browser.lab import WIDGET_MIME, free_port, wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,3 +134,36 @@ def test_consent_in_the_lesson_on_chat(lab: LabPage) -> None:
     chat.get_by_text("Here is what I found: T0010 is closed").wait_for()
     lab.run(3)
     assert "closed" in lab.output(3).inner_text()
+
+
+def test_the_command_lab_opens_the_first_lesson(tmp_path: Path) -> None:
+    """`mistral-nb lab` leads to the quickstart, and what lessons link to is under its root."""
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed")
+    url = f"http://127.0.0.1:{(port := free_port())}"
+    options = ["--no-browser", f"--ServerApp.port={port}", "--IdentityProvider.token=open"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mistral_nb", "lab", *options],
+        env={**os.environ, "HOME": str(tmp_path), "JUPYTER_RUNTIME_DIR": str(tmp_path / "run")},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def answers(path: str) -> str:
+        with urllib.request.urlopen(f"{url}/{path}token=open", timeout=30) as response:
+            return response.geturl()
+
+    def up() -> bool:
+        try:
+            return bool(answers("api/status?"))
+        except OSError:
+            return False
+
+    try:
+        wait_until(up, "JupyterLab answers", limit=90)
+        assert "/lab/tree/notebooks/00_quickstart.ipynb" in answers("?")
+        for path in ("docs/streams.md", "notebooks/09_webhooks.ipynb", "README.md"):
+            assert path in answers(f"api/contents/{path}?content=0&")
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
