@@ -1,6 +1,6 @@
 # What a person types here. Each target first makes what it needs; a second run is quick.
 .DEFAULT_GOAL := help
-.PHONY: help demo lab test foreign lint faults bench lock lessons pictures system clean
+.PHONY: help demo lab test foreign lint faults bench matrix lock lessons pictures system clean
 .DELETE_ON_ERROR:
 
 BIN := .venv/bin
@@ -42,6 +42,9 @@ faults: .venv/.full  ## only the kills, cuts and storms: 10 kills, 5,000 rows
 
 bench: .venv/.full  ## measure what the README claims, side by side
 	@$(SAFE) $(BIN)/python benchmarks/run.py
+
+matrix: .venv/.full system  ## try every JupyterLab, ipykernel and Python that is supported
+	$(SAFE) $(BIN)/python scripts/matrix.py
 
 lock: .venv/.core  ## resolve every version anew into requirements.lock
 	$(BIN)/python scripts/lock.py

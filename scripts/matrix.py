@@ -4,7 +4,8 @@
 
 - ``lab``: the browser tests marked ``smoke``, on each JupyterLab with the oldest and the newest
   ipykernel, and on each ipykernel with the newest JupyterLab.
-- ``python``: the tests that need no browser, on each Python that uv finds or can fetch.
+- ``python``: quick tests that go through every dependency, on each Python that uv finds or can
+  fetch.
 - ``lowest``: the same tests with the oldest version of every direct dependency that
   pyproject.toml allows.
 
@@ -22,6 +23,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -41,11 +43,15 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PARTS = ("lab", "python", "lowest")
 MARKS = {"failed": "**no**", "skipped": "-", "passed": "yes"}
 """Outcomes, the worst first, and how the report shows them."""
-SKIP = (
-    *("browser", "faults", "contract", "markdown"),
-    *("test_packaging.py", "test_setup.py", "test_readme.py", "test_notebooks.py"),
+QUICK = (
+    *("test_streaming", "test_interrupts", "test_session", "test_accessor", "test_magics"),
+    *("test_client", "test_store", "test_portal", "test_portable", "test_errors", "test_cli"),
+    *("agents/test_tools", "agents/test_turns", "jobs/test_handlers", "relay/test_relay"),
+    *("labelling/test_runs", "labelling/test_schemas", "labelling/test_natives"),
+    *("labelling/test_media", "labelling/test_cost", "labelling/test_quality"),
+    *("webhooks/test_signing", "widgets", "markdown/test_safety"),
 )
-"""Tests that a second interpreter says nothing new about, or that take minutes."""
+"""Tests that go through every dependency, in minutes."""
 HEAD = """\
 # Versions
 
@@ -62,8 +68,8 @@ come, and buttons are answered when the cell has ended.
 REST_HEAD = """\
 ## Python, and the oldest dependencies
 
-Tests without a browser and Redis. \"Oldest allowed\" is the lowest version of every direct
-dependency that pyproject.toml admits.
+The tests named in `QUICK`, which go through every dependency. "Oldest allowed" is the lowest
+version of every direct dependency that pyproject.toml admits.
 """
 
 
@@ -190,31 +196,28 @@ def try_lab(wheel: Path, lab: str, kernel: str) -> Result:
 
 
 def try_python(wheel: Path, python: str) -> Result:
-    """Run the tests that need no browser on one Python, with the newest dependencies."""
+    """Run the quick tests on one Python, with the newest dependencies."""
     name = f"python-{python}"
     interpreter = environment(name, python, f"{wheel}[dev]")
     return tested(Result("python", name, versions(interpreter)), interpreter, *_fast())
 
 
 def try_lowest(wheel: Path) -> Result:
-    """Run them with the oldest direct dependencies, on the oldest Python."""
-    oldest = ("--resolution", "lowest-direct")
-    interpreter = environment("lowest", PYTHONS[0], *oldest, f"{wheel}[dev]")
-    names = [re.split(r"[\[<>=]", line)[0] for line in _requirements()]
+    """Run them with the oldest direct dependencies, on the oldest Python, and newest test tools."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    tools = project["optional-dependencies"].pop("dev")
+    extras = [word for name in project["optional-dependencies"] for word in ("--extra", name)]
+    oldest = ("--resolution", "lowest-direct", "-r", str(ROOT / "pyproject.toml"), *extras)
+    environment("lowest", PYTHONS[0], *oldest)
+    others = [each for each in tools if not each.startswith(project["name"])]
+    interpreter = environment("lowest", PYTHONS[0], str(wheel), *others)
+    names = [re.split(r"[\[<>=]", line)[0] for line in project["dependencies"]]
     return tested(Result("lowest", "lowest", versions(interpreter, *names)), interpreter, *_fast())
 
 
 def _fast() -> list[str]:
-    ignored = (f"--ignore=tests/{each}" for each in SKIP)
-    return ["tests", "-m", "not redis", "-n", "2", "--dist", "loadfile", *ignored]
-
-
-def _requirements() -> list[str]:
-    """Return what the package itself asks for, as pyproject.toml writes it."""
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return list(project["dependencies"])
+    files = (f"tests/{each}{'' if (ROOT / 'tests' / each).is_dir() else '.py'}" for each in QUICK)
+    return [*files, "-n", "2", "--dist", "loadfile"]
 
 
 def keep(result: Result) -> None:
