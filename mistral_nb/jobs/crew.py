@@ -255,15 +255,18 @@ class _QueueCrew:
         """Repeat what may be repeated, as long as the run has patience."""
         started = time.monotonic()
         while True:
+            if self._queue.closed:  # a client of Redis would connect again, unasked
+                raise RunError(f"The queue {self._queue.engine.where} was closed in this process.")
             try:
                 return await call()
             except InputError:
                 raise
             except Exception as error:  # any of the two stores' own
                 where = self._queue.engine.where
+                problem = f"The queue {where} does not answer: {str(error).rstrip('.')}."
                 if time.monotonic() - started >= self._work.options.patience:
-                    raise RunError(f"The queue {where} does not answer: {error}.") from error
-                self._trouble(f"The queue {where} does not answer: {error}. Trying again.")
+                    raise RunError(problem) from error
+                self._trouble(f"{problem} Trying again.")
                 await anyio.sleep(self.longest_pause)
 
     def _mention_lack_of_workers(self) -> None:

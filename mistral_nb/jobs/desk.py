@@ -48,6 +48,8 @@ class Desk:
     def __init__(self, path: Path, migrations: Sequence[str]) -> None:
         self.path = path
         self._users = 0
+        self._closed = False
+        self._door = threading.Lock()
         self._work: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._listeners: list[Callable[[sqlite3.Connection], None]] = []
         self._duties: list[_Duty] = []
@@ -74,7 +76,9 @@ class Desk:
             if self._users:
                 return
             self._open.pop((os.getpid(), self.path), None)
-        self._work.put(None)
+        with self._door:
+            self._closed = True
+            self._work.put(None)
         self._thread.join()
 
     def do(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
@@ -87,11 +91,13 @@ class Desk:
             What ``work`` returned, once it is on disk.
         """
         future: Future[T] = Future()
-        if not self._thread.is_alive():
+        with self._door:  # what came after the end would wait for ever
+            is_open = not self._closed and self._thread.is_alive()
+            if is_open:
+                self._work.put((work, cast("Future[Any]", future)))
+        if not is_open:
             told = f"{self.path} is closed. Open its queue again with mnb.Queue(...)."
             future.set_exception(StoreError(told))
-        else:
-            self._work.put((work, cast("Future[Any]", future)))
         return future
 
     def listen(self, listener: Callable[[sqlite3.Connection], None]) -> None:

@@ -300,6 +300,15 @@ def test_a_lost_worker_is_mentioned(
         assert run.result(60)["label"].notna().all()
 
 
+def test_a_closed_queue_is_not_waited_for(label: Callable[..., Run], queue: Queue) -> None:
+    """A run whose queue was closed under it ends at once, and says where its jobs go on."""
+    run = label(table(3), name="shut")
+    until(lambda: queue.counts().result()["queued"] == 1)
+    queue.close()
+    with pytest.raises(RunError, match="go on in the queue"):
+        run.result(30)
+
+
 def test_nobody_works(
     label: Callable[..., Run], queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,6 +52,21 @@ def test_a_change_that_fails_undoes_only_itself(desk: Desk) -> None:
     assert desk.do(notes).result(10) == list(range(90))
 
 
+def test_no_change_is_forgotten_at_the_end(tmp_path: Path) -> None:
+    """A change given while the desk closes is made or refused; nobody waits for it for ever."""
+    desk = Desk.of(tmp_path / "ending.sqlite", SCHEMA)
+    go_on = threading.Event()
+    changes = [desk.do(lambda _: go_on.wait(10))]
+    closing = threading.Thread(target=desk.release)
+    closing.start()
+    while not (changes[-1].done() and changes[-1].exception()):
+        changes.append(desk.do(lambda _: True))
+    go_on.set()
+    closing.join(10)
+    assert all(change.result(10) for change in changes[:-1])
+    assert isinstance(changes[-1].exception(), StoreError)
+
+
 def test_a_locked_file_is_told_and_survived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
