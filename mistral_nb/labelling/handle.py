@@ -131,9 +131,9 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
     def pause(self) -> None:
         """Send nothing new until :meth:`unpause`; what is under way ends.
 
-        Online, requests under way end and no other starts. In batch mode no further batch job
-        is created; jobs at the server go on and are billed. A pause ends with this kernel:
-        ``mnb.resume(name)`` goes on at once.
+        Online, requests under way end and no other starts. Otherwise no further batch job is
+        created, or shard added to the queue; those that are there go on and are billed. A pause
+        ends with this kernel: ``mnb.resume(name)`` goes on at once.
 
         Raises:
             RunError: This handle no longer follows the run.
@@ -356,7 +356,8 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
         """Say in the error itself that nothing paid for is lost."""
         shards = await _thread(ledger.shards)
         jobs = sum(1 for shard in shards if shard.job_id and shard.state != "done")
-        lives = f"Its {jobs} batch job(s) go on at the server. " if jobs else ""
+        where = "in the queue" if self._mode == "queue" else "at the server"
+        lives = f"Its {jobs} batch job(s) go on {where}. " if jobs else ""
         way = f"The run {self.name!r} is kept. {lives}Go on with mnb.resume({self.name!r})."
         error.args = (f"{error} {way}",)
 

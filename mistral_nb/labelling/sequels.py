@@ -76,8 +76,8 @@ class Sequels:
     def move_to_online(self) -> Run:
         """Cancel the batch jobs, keep what they answered, and send the rest online at once.
 
-        Online requests cost twice as much as batches. This handle is left; go on with the
-        new one.
+        Online requests cost twice as much as those of the Batch API. This handle is left; go on
+        with the new one.
 
         Returns:
             The handle to go on with. It fails with RunError if the run is online already.
