@@ -17,9 +17,9 @@ def encoded(value: Any) -> bytes:
         value: What JSON can hold; requests may bring numbers beyond 64 bits into it.
 
     Returns:
-        UTF-8 text without spaces or line ends.
+        JSON text without spaces or line ends.
     """
     try:
         return orjson.dumps(value)
     except TypeError:  # "Integer exceeds 64-bit range", which JSON itself does not mind
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+        return json.dumps(value, separators=(",", ":")).encode()

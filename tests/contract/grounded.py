@@ -170,6 +170,8 @@ def _bodies(made: dict[str, Any], agent: str, world: World) -> None:
     for name in ("CreateAgentRequest", "UpdateAgentRequest"):
         items = {"type": "array", "items": {"const": agent}, "minItems": 1, "maxItems": 2}
         component_of(made, name)["properties"]["handoffs"] = items
+    append = component_of(made, "AppendConversationRequest")["properties"]
+    append["tool_confirmations"] = {"type": "null"}  # no call waits in a new conversation
     restart = component_of(made, "RestartConversationRequest")["properties"]
     restart["from_entry_id"] = {"const": world.entry}
     restart["agent_version"] = {"type": "null"}
