@@ -148,9 +148,7 @@ def test_no_request_is_repeated_in_silence(
 ) -> None:
     """Whatever ends a job early, a request that may have been paid for is listed or kept."""
     monkeypatch.setattr(crew, "TIMEOUT", 1.0)
-    simulator.faults = Faults(
-        latency=0.3, lost_reply_rate=0.1, rate_limit_rate=0.1, retry_after=0.05
-    )
+    simulator.faults = Faults(latency=0.1, lost_reply_rate=0.2, error_rate=0.1)
     run = label(table(40), name="doubtful", retries=9)
     with queue.work():
         assert run.result(120)["label"].notna().all()
