@@ -57,7 +57,7 @@ pictures: .venv/.full system  ## film the README's pictures in a real JupyterLab
 	$(SAFE) $(BIN)/python scripts/covers.py
 
 clean:  ## remove .venv and every cache
-	rm -rf .venv tests/foreign/typescript/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv tests/foreign/typescript/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .matrix dist build
 
 system: .venv/.full
 	@scripts/setup system
