@@ -94,6 +94,8 @@ class MistralNbError(Exception):
 
     presenter: ClassVar[Callable[[MistralNbError], list[str]] | None] = None
     """Shows an error in IPython and returns the lines to print; set from the floors above."""
+    shown_in: object = None
+    """Execution count of a cell whose live view tells of it already."""
 
     def __init__(self, message: str = "") -> None:
         super().__init__(printable(message))

@@ -173,6 +173,8 @@ class LiveHandle(Handle[T]):
             result, self._end = self._completed(stopped=self._scope.cancelled_caught)
         except Exception as error:
             self._end = self._failed(error)
+            if isinstance(error, MistralNbError):
+                error.shown_in = self.shown_in
             raise
         finally:
             self._seconds = self.seconds

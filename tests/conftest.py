@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from mistral_nb.client import Connection
 from mistral_nb.settings import resolve
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from mistral_nb.simulator import Simulator
+
+settings.register_profile("patient", deadline=None)  # no test asserts a time
+settings.load_profile("patient")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 """Recorded replies, the API's own description and real data, beside the checkout."""

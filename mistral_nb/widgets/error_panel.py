@@ -74,7 +74,8 @@ def present(error: MistralNbError) -> list[str]:
             return whole
         with suppress(AttributeError):  # what %debug looks at; else that of an earlier error
             shell.InteractiveTB.tb = error.__traceback__
-        return _short(_Lesson.of(error, shell))
+        told = error.shown_in is not None and error.shown_in == shell.execution_count
+        return _short(_Lesson.of(error, shell), told=told)
     except Exception:  # an error must not be lost because it could not be shown nicely
         return traceback.format_exception(error)
 
@@ -87,12 +88,14 @@ def _all_of_it(shell: Any, error: MistralNbError) -> bool:
     return again or getattr(shell.InteractiveTB, "mode", SHORT_MODES[0]) not in SHORT_MODES
 
 
-def _short(lesson: _Lesson) -> list[str]:
+def _short(lesson: _Lesson, *, told: bool) -> list[str]:
+    """Display the panel, unless a live view above told it; return the line below."""
     if not in_kernel():
         return [lesson.text()]
-    from IPython.display import display
+    if not told:
+        from IPython.display import display
 
-    display({"text/html": lesson.html(), "text/plain": lesson.text()}, raw=True)
+        display({"text/html": lesson.html(), "text/plain": lesson.text()}, raw=True)
     place = f" ({lesson.place})" if lesson.place else ""
     return [f"\x1b[31m{lesson.name}\x1b[0m: {lesson.what}{place}"]
 

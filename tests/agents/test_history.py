@@ -266,8 +266,8 @@ def test_a_name_is_a_line_of_text(conversations: Conversations, name: Any) -> No
     [
         ({"temperatur": 1}, "temperatur is no option.*temperature"),
         ({"model": "m", "agent": "ag_1"}, "not both"),
-        ({"max_rounds": -1}, "max_rounds must be at least 1"),
-        ({"tool_timeout": -1}, "above 0 seconds"),
+        ({"max_rounds": -1}, "max_rounds must be a whole number from 1"),
+        ({"tool_timeout": -1}, "number of seconds above 0"),
         ({"approve": "perhaps"}, "'ask', 'always', 'never'"),
     ],
 )

@@ -52,5 +52,5 @@ def test_a_taken_port_is_said(command):
     arguments = [sys.executable, "-m", "mistral_nb", "relay", "--port", port]
     second = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
     assert second.returncode == 2
-    assert f"Port {port}" in second.stderr
+    assert f"port {port}: Address already in use" in second.stderr
     assert "Traceback" not in second.stderr

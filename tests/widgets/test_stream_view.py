@@ -57,12 +57,13 @@ def test_settled_when_the_cell_ends(replay: Replay) -> None:
 
 
 def test_an_error_is_shown_and_raised(replay: Replay) -> None:
-    """The panel stands above the traceback, and no widget waits for a Retry."""
+    """The view tells it once above one line of error, and no widget waits for a Retry."""
     replay.pieces = sse(delta("Half"))
     made = NotebookClient(notebook(replay, WAYS[0]), timeout=60, allow_errors=True).execute()
     panel, traceback = made.cells[1].outputs
     assert "The reply was cut short" in panel["data"]["text/html"]
     assert traceback["ename"] == "StreamCut"
+    assert len(traceback["traceback"]) == 1
 
 
 def test_papermill(replay: Replay, tmp_path: Path) -> None:
