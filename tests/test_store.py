@@ -35,7 +35,9 @@ def test_migrations_run_once_and_in_order(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="Windows keeps a person's folders apart by itself")
 def test_a_new_home_is_its_owners_alone(tmp_path: Path) -> None:
     """Whoever writes first, the history or a run, others cannot read prompts and replies."""
-    for number, use in enumerate((lambda home: open_store(home / "x", [ONE]), RunFolder.fresh)):
+    for number, use in enumerate(
+        (lambda home: open_store(home / "x", [ONE]).close(), RunFolder.fresh)
+    ):
         home = tmp_path / f"home-{number}"
         use(home)
         assert home.stat().st_mode & 0o077 == 0
