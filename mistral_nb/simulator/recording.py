@@ -364,7 +364,7 @@ def _passed_back(headers: httpx2.Headers) -> list[tuple[bytes, bytes]]:
     if "content-encoding" in headers:
         dropped |= {"content-length"}
     named = [(name, value) for name, value in headers.multi_items() if name not in dropped]
-    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in named]
+    return [(name.encode(), value.encode(headers.encoding)) for name, value in named]
 
 
 def _problem(headers: Mapping[str, str], *, has_key: bool) -> Response | None:

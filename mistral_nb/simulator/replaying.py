@@ -253,9 +253,7 @@ async def _play(said: Said, pace: Pace, started: float, send: Send) -> None:
         {
             "type": "http.response.start",
             "status": said.status,
-            "headers": [
-                (name.encode(), value.encode("latin-1")) for name, value in headers.items()
-            ],
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
         }
     )
     for after, text in said.events or ():

@@ -288,6 +288,22 @@ def test_a_redirect_is_not_followed_with_the_key(tmp_path) -> None:
         other.close()
 
 
+def test_a_name_in_any_script_goes_through(tmp_path) -> None:
+    """A header with letters that Latin has not is passed on, and replayed, as the same bytes."""
+    named = {"content-disposition": 'attachment; filename="\u7968-\u00e9.jsonl"'}
+    server = Upstream(lambda *_: Say(headers=named))
+    file = tmp_path / "r.jsonl"
+    try:
+        with mnb.simulator.record(file, upstream=server.url, api_key=KEY) as it:
+            recorded = httpx2.get(f"{it.url}/v1/files/1/content")
+    finally:
+        server.close()
+    with mnb.simulator.replay(file) as player:
+        replayed = httpx2.get(f"{player.url}/v1/files/1/content")
+    assert recorded.headers["content-disposition"] == named["content-disposition"]
+    assert replayed.headers["content-disposition"] == named["content-disposition"]
+
+
 def test_web_pages_and_other_names_are_refused(upstream, tmp_path) -> None:
     """Neither a page nor a name that was bent to this machine may spend the key."""
     with mnb.simulator.record(tmp_path / "a.jsonl", upstream=upstream.url, api_key=KEY) as it:
