@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements.lock"
 FOREIGN = ROOT / "tests" / "foreign" / "requirements.txt"
 BUILD = ("editables",)  # what an editable build asks for, inside .venv
+HELD = ("soupsieve<3",)  # later ones want Python 3.11.5; Debian 12 has 3.11.2
 HEADER = """\
 # Every version `make demo` and `make test` install, resolved by `make lock` with Python 3.11.
 # Used as constraints, so other Pythons and systems may leave out or add a name.
@@ -68,7 +69,7 @@ def write(file: Path, header: str, pins: dict[str, str]) -> None:
 
 def main() -> None:
     """Write both lists."""
-    ours = resolve(f"{ROOT}[dev]", *BUILD)
+    ours = resolve(f"{ROOT}[dev]", *BUILD, *HELD)
     write(LOCK, HEADER, ours)
     write(FOREIGN, FOREIGN_HEADER, foreign(ours))
 

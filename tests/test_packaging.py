@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from packaging.metadata import Metadata
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"pandas", "numpy", "mistralai", "anywidget", "ipywidgets", "IPython", "uvicorn"}
@@ -216,6 +217,15 @@ def test_lock_covers_what_the_project_asks_for():
     for requirement in requirements():
         name = requirement.name.lower().replace("_", "-")
         assert pinned[name] in requirement.specifier, requirement
+
+
+def test_lock_serves_the_oldest_python():
+    """No pinned version wants a later Python than 3.11.0: Debian 12 has 3.11.2."""
+    pinned = lock()
+    for found in importlib.metadata.distributions():
+        if found.metadata["Name"].lower().replace("_", "-") in pinned:
+            wanted = SpecifierSet(found.metadata["Requires-Python"] or "")
+            assert wanted.contains("3.11.0"), found.metadata["Name"]
 
 
 def test_every_dependency_is_justified():

@@ -69,23 +69,6 @@ def test_an_unusable_python_is_passed_over(machine: Machine):
     assert done.returncode == 9  # where our python3 was asked for an environment
 
 
-def test_a_new_environment_gets_a_new_pip(machine: Machine):
-    """Before anything else is installed, pip itself is: an old one computes for minutes."""
-    made = (
-        "import pathlib; folder = pathlib.Path('.venv/bin'); folder.mkdir(parents=True); "
-        "python = folder / 'python'; python.write_text('#!/bin/sh\\necho \\$* >>asked.log'); "
-        "python.chmod(0o755)"
-    )
-    machine.program(
-        "python3",
-        f'[ "$2" = venv ] && exec {sys.executable} -c "{made}"; exec {sys.executable} "$@"',
-    )
-    assert machine.setup("core").returncode == 0
-    asked = (machine.checkout / "asked.log").read_text().splitlines()
-    assert asked[0] == "-m pip install -qq --upgrade pip>=25"
-    assert asked[-1].endswith("-c requirements.lock --no-build-isolation -e .")
-
-
 def test_root_gets_the_missing_programs(machine: Machine):
     """Root on Debian: what is missing, and only that, is installed through apt-get."""
     machine.program("id", "echo 0")
