@@ -151,7 +151,11 @@ def test_a_wrong_body_is_refused(caller: Caller, method: str, path: str) -> None
 
     def check(case: Case) -> None:
         case.query, case.headers, case.cookies = {}, {}, {}
-        assume(media != "application/json" or not lenient.is_valid(case.body))
+        if media == "application/json":
+            assume(not lenient.is_valid(case.body))
+        else:  # a form has no types, only parts: one that is missing is wrong
+            assume(isinstance(case.body, dict))
+            case.body.pop("file", None)
         reply = caller.send(case, method, path)
         assert reply.status_code == 422, reply.text
         assert faults(reply.json(), component("HTTPValidationError")) == []
