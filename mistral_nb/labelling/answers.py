@@ -104,7 +104,7 @@ class Audit:
         self._close(name, row)
         if data.get("uncertain") is True:  # our own workers' word
             reason = error_text(data.get("error"))
-            self._find("uncertain", name, f"row {row} {reason}; it is sent again")
+            self._find("uncertain", name, f"row {row} {reason}; sent again, it may be billed twice")
         return row, self._checked(line_answer(data, self._answer))
 
     def _close(self, name: str, row: int) -> None:
