@@ -282,28 +282,30 @@ def test_cancelling(queue: Queue) -> None:
 
 
 def test_withdrawing(queue: Queue) -> None:
-    """What no worker has begun can be cancelled alone: jobs under way or tried before go on."""
-    begun = threading.Event()
+    """What no worker is at can be cancelled alone: a job under way goes on."""
+    begun, let_go = threading.Event(), threading.Event()
 
     def withdrawn(job: Job) -> bool:
-        return queue.portal.call(partial(queue.engine.cancel, job.id, begun=False))
+        return queue.portal.call(partial(queue.engine.cancel, job.id, active=False))
 
-    @queue.handler("fail-once")
-    def fail_once(_: object, context: JobContext) -> str:
+    @queue.handler("wait")
+    def wait(_: object) -> str:
         begun.set()
-        if context.attempt == 1:
-            raise RetryLater(0.3)
+        let_go.wait(20)
         return "done"
 
-    first = queue.add("fail-once").result()
+    under_way = queue.add("wait").result()
     with queue.work(concurrency=1):
         assert begun.wait(20)
-        assert withdrawn(first) is False
-        assert first.result(30) == "done"
-    waiting = queue.add("fail-once").result()
-    assert withdrawn(waiting) is True
+        waiting = queue.add("wait").result()
+        assert [withdrawn(under_way), withdrawn(waiting), withdrawn(waiting)] == [
+            False,
+            True,
+            False,
+        ]
+        let_go.set()
+        assert under_way.result(30) == "done"
     assert waiting.status == "cancelled"
-    assert withdrawn(waiting) is False
 
 
 def test_events_tell_a_job_from_its_present_state_to_its_end(queue: Queue) -> None:
