@@ -148,7 +148,11 @@ class Portal:
 
         # The wait has a limit: an exit must not hang on a thread that is stuck.
         closer = threading.Thread(target=close, daemon=True)
-        closer.start()
+        try:
+            closer.start()
+        except RuntimeError:  # as the interpreter ends, Python 3.12 starts no thread
+            _wait_for(self.spawn(finish), CLOSE_LIMIT)
+            return
         closer.join(CLOSE_LIMIT)
 
 
