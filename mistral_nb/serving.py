@@ -128,9 +128,13 @@ class ServedApp:
         return f"ServedApp({self.url})"
 
     def _run(self) -> None:
+        runner = asyncio.Runner()
         try:
-            asyncio.run(self._server.serve(sockets=[self._socket]))
+            runner.run(self._server.serve(sockets=[self._socket]))
         finally:
+            # It starts a thread to end others, which Python 3.12 refuses at its own end.
+            with contextlib.suppress(RuntimeError):
+                runner.close()
             self._ended.set()
 
     @property
