@@ -190,6 +190,7 @@ def _worker(options: argparse.Namespace) -> int:
 def _relay(options: argparse.Namespace) -> int:
     from mistral_nb import connect
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
     session = connect()
     relay = session.serve(
         session.queue(options.queue),
@@ -199,7 +200,6 @@ def _relay(options: argparse.Namespace) -> int:
         cors=options.cors,
         work=options.work,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill also tidies up
     try:
         relay.wait()
     except KeyboardInterrupt:

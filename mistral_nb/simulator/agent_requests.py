@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from mistral_nb.simulator.equipment import (
     Guardrail,
@@ -172,16 +181,22 @@ _KINDS: dict[str, type[_Entry]] = {
 
 
 def _entry_type(value: Any) -> str:
-    """Return an entry's type; one that does not say it is the first whose fields it has."""
+    """Return an entry's type; one that does not say it is of the first that it can be."""
     if not isinstance(value, dict):
         return str(getattr(value, "type", "message.input"))
     if "type" in value:
         return str(value["type"])
-    for name, kind in _KINDS.items():
-        needed = {n for n, field in kind.model_fields.items() if field.is_required()}
-        if needed <= value.keys() <= kind.model_fields.keys():
+    alike = [name for name, kind in _KINDS.items() if _has_fields_of(kind, value)]
+    for name in alike:  # an input and an output may differ in their chunks alone
+        with suppress(ValidationError):
+            _KINDS[name].model_validate(value)
             return name
-    return "message.input"
+    return alike[0] if alike else "message.input"
+
+
+def _has_fields_of(kind: type[_Entry], value: dict[str, Any]) -> bool:
+    needed = {name for name, field in kind.model_fields.items() if field.is_required()}
+    return needed <= value.keys() <= kind.model_fields.keys()
 
 
 Entry = Annotated[

@@ -240,6 +240,19 @@ def test_a_history_can_be_given_whole(api: Api) -> None:
     assert talk(api, entries, tools=[WEATHER])["outputs"][0]["content"] == "hello"
 
 
+def test_an_entry_without_a_type_is_what_it_can_be(api: Api) -> None:
+    """What only a reply can cite makes an entry a reply; what nothing can hold is refused."""
+    cited = {"role": "assistant", "content": [{"tool": "web_search", "title": "Tides"}]}
+    asked = {"role": "user", "content": "Explain tides"}
+    first = talk(api, [cited, asked])
+    history = api.get(f"/v1/conversations/{first['conversation_id']}/history").json()["entries"]
+    assert [each["type"] for each in history[:2]] == ["message.output", "message.input"]
+    wrong = {**cited, "content": [{"odd": 1}]}
+    refused = api.post("/v1/conversations", {"model": MODEL, "inputs": [wrong]})
+    assert refused.status_code == 422
+    assert "message.input" in refused.json()["detail"][1]["loc"]
+
+
 def test_a_forgotten_conversation_is_not_found(api: Api) -> None:
     """POST /simulator/forget loses one or all of them; whoever goes on gets 404."""
     kept, lost = talk(api, "Say: one"), talk(api, "Say: two")
