@@ -53,6 +53,32 @@ def ended(queue: Queue) -> int:
     return sum(counts[status] for status in ("completed", "failed", "cancelled", "uncertain"))
 
 
+def work_and_be_killed(
+    start: Callable[[], subprocess.Popen[str]],
+    simulator: Simulator,
+    requests: int,
+    size: Size,
+    seed: int,
+) -> None:
+    """Start workers, and kill one of them, now and then, until the last kill is done.
+
+    Args:
+        start: Starts one.
+        simulator: Counts what they have paid for.
+        requests: How many that will be.
+        size: How many kills.
+        seed: Of the moments.
+    """
+    dice = random.Random(seed)
+    workers = [start() for _ in range(WORKERS)]
+    for kill in range(size.worker_kills):
+        wanted = requests * (kill + dice.uniform(0.1, 0.9)) / (size.worker_kills + 1)
+        wait_until(lambda wanted=wanted: simulator.stats()["chat_requests"] >= wanted)
+        number = dice.randrange(WORKERS)
+        workers[number].kill()
+        workers[number] = start()
+
+
 @pytest.mark.timeout(300)
 def test_killed_workers(
     make_queue: Callable[..., Queue],
@@ -62,18 +88,12 @@ def test_killed_workers(
     size: Size,
 ) -> None:
     """Every job ends completed, or listed as uncertain; the server was paid once for each."""
-    dice, many = random.Random(seed), size.jobs
+    many = size.jobs
     simulator = make_simulator(faults=Faults(latency=0.02))
     queue = make_queue(lease=LEASE)
     jobs = [{"name": "complete", "data": {"prompt": f"Ticket {n}"}} for n in range(many)]
     queue.add_many(jobs).result()
-    workers = [start(queue, simulator.url) for _ in range(WORKERS)]
-    for kill in range(size.worker_kills):
-        wanted = many * (kill + dice.uniform(0.1, 0.9)) / (size.worker_kills + 1)
-        wait_until(lambda wanted=wanted: simulator.stats()["chat_requests"] >= wanted)
-        number = dice.randrange(WORKERS)
-        workers[number].kill()
-        workers[number] = start(queue, simulator.url)
+    work_and_be_killed(lambda: start(queue, simulator.url), simulator, many, size, seed)
     wait_until(lambda: ended(queue) == many, size.patience)
     counts = queue.counts().result()
     assert counts["completed"] + counts["uncertain"] == many, counts
@@ -97,7 +117,7 @@ def test_killed_workers_of_a_labelling_run(
     size: Size,
 ) -> None:
     """Every row is labelled; what was sent twice is listed, and no more than was under way."""
-    dice, rows = random.Random(seed), size.jobs
+    rows = size.jobs
     simulator = make_simulator(faults=Faults(latency=0.02))
     connection = Connection(resolve("key", simulator.url))
     queue = make_queue(connection, lease=LEASE)
@@ -105,13 +125,7 @@ def test_killed_workers_of_a_labelling_run(
     crews = QueueCrews(lambda: queue, named=True)
     labels = ["delivery", "refund"]
     run = start_run(connection, queue.bus, df, prompt="Sort: {text}", labels=labels, crews=crews)
-    workers = [start(queue, simulator.url) for _ in range(WORKERS)]
-    for kill in range(size.worker_kills):
-        wanted = rows * (kill + dice.uniform(0.1, 0.9)) / (size.worker_kills + 1)
-        wait_until(lambda wanted=wanted: simulator.stats()["chat_requests"] >= wanted)
-        number = dice.randrange(WORKERS)
-        workers[number].kill()
-        workers[number] = start(queue, simulator.url)
+    work_and_be_killed(lambda: start(queue, simulator.url), simulator, rows, size, seed)
     assert run.result(size.patience)["label"].notna().all()
     stats = simulator.stats()
     doubts = (run.report["kind"] == "uncertain").sum()
