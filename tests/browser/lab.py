@@ -222,8 +222,9 @@ class LabPage:
             self.problems.append(f"console: {message.text} ({message.location.get('url', '')})")
 
     def _on_page_error(self, error: Error) -> None:
-        if not _is_labs_own(str(error)):
-            self.problems.append(f"page error: {error.stack or error}")
+        text = error.stack or str(error)
+        if not _is_labs_own(text):
+            self.problems.append(f"page error: {text}")
 
     def _on_request(self, request: Request) -> None:
         if not is_local(request.url):
@@ -423,8 +424,13 @@ def launch(playwright: Any) -> Browser:
 
 
 def _is_labs_own(text: str) -> bool:
-    """Return True for what JupyterLab says without us, when a notebook or kernel goes away."""
-    return "before replies were done" in text or "null (reading 'kernel')" in text
+    """Return True for what JupyterLab says without us.
+
+    A notebook or a kernel that goes away makes it do so; and its splash screen, which two may
+    take away (its timer is all there is of a stack then).
+    """
+    splash = "removeChild" in text and "jlab_core" in text and text.count("\n    at ") == 1
+    return splash or "before replies were done" in text or "null (reading 'kernel')" in text
 
 
 def free_port() -> int:

@@ -52,7 +52,8 @@ def test_an_error_is_a_panel_with_the_traceback_folded(lab: LabPage) -> None:
     assert selected.startswith("Traceback")
     assert selected.rstrip().endswith("and the network.")
     lab.run(1)
-    assert "connection_pool.py" in lab.output(1).inner_text()  # all of it, from IPython itself
+    # All of it, from IPython itself.
+    lab.output(1).filter(has_text="connection_pool.py").wait_for()
 
 
 def test_run_all_stops_at_the_error(lab: LabPage) -> None:
