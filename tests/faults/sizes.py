@@ -51,7 +51,7 @@ SMALL = Size(
     worker_kills=2,
     seeds=1,
     refused=16,
-    block=3,
+    block=9,
     streams=12,
     webhooks=40,
 )

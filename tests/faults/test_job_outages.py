@@ -102,11 +102,11 @@ def test_a_blocking_cell_runs_nothing_twice(
     make_queue: Callable[..., Queue], url: str, tmp_path: Path, size: Size, kind: str
 ) -> None:
     """While a cell blocks for far more than the lease, its worker keeps its jobs."""
-    lease = 1.5  # renewed twice in that time, on a busy machine as well
+    lease = 3.0  # renewed twice in that time, on a busy machine as well
     queue = make_queue(lease=lease)
     queue.handler("touch")(touch)
     touched = tmp_path / "touched"
-    data = {"file": str(touched), "seconds": lease * 1.5}
+    data = {"file": str(touched), "seconds": lease * 1.25}
     jobs = [{"name": "touch", "data": {**data, "number": n}} for n in range(8)]
     other = [sys.executable, "-m", "tests.faults.job_victim", url, queue.name]
     other += ["http://127.0.0.1:9", str(tmp_path / "home"), str(lease)]
