@@ -29,7 +29,7 @@ METADATA = {
 }
 FOLDED = re.compile(r"<details><summary>Solution</summary>\n\n(.*?)\n\n</details>", re.DOTALL)
 PYTHON = re.compile(r"```python\n(.*?)\n```", re.DOTALL)
-CLOCK = re.compile(r"followed for \d+:\d\d|\b\d+\.\d s\b| · \d+ tokens/s| +")
+CLOCK = re.compile(r"(?: · [\d,]+ tokens/s|\bfor \d+:\d\d\b|\b\d+(?:\.\d)? s\b| )+")
 """What outputs say of the wall clock, and spaces, which align it; all else is exact."""
 SOLUTION = "solution"
 """Key in the metadata of a cell that :func:`with_solutions` has put in."""

@@ -229,9 +229,9 @@ def write(path: Path, source: str, shows: str, solution: str) -> Any:
 
 def test_other_outputs_are_told_and_the_clock_is_not(tmp_path: Path):
     """Outputs count to the letter, but for times; cells with solutions do not count."""
-    kept = write(tmp_path / "a.ipynb", "1", "2 rows, followed for 0:01, 1.5 s", "2")
-    later = write(tmp_path / "b.ipynb", "1", "2 rows, followed for 0:09, 10.2 s", "2")
-    other = write(tmp_path / "c.ipynb", "1", "3 rows, followed for 0:01, 1.5 s", "2")
+    kept = write(tmp_path / "a.ipynb", "1", "2 rows, 0.0 s, for 0:01, in 1 s", "2")
+    later = write(tmp_path / "b.ipynb", "1", "2 rows, 0.2 s · 70 tokens/s, for 0:09, in 2 s", "2")
+    other = write(tmp_path / "c.ipynb", "1", "3 rows, 0.0 s, for 0:01, in 1 s", "2")
     assert list(differences(kept, with_solutions(later))) == []
     (told,) = differences(kept, with_solutions(other))
     assert "3 rows" in told

@@ -426,11 +426,19 @@ def launch(playwright: Any) -> Browser:
 def _is_labs_own(text: str) -> bool:
     """Return True for what JupyterLab says without us.
 
-    A notebook or a kernel that goes away makes it do so; and its splash screen, which two may
-    take away (its timer is all there is of a stack then).
+    A notebook or a kernel that goes away makes it do so; a widget that closes while its page is
+    loaded again; and its splash screen, which two may take away (its timer is all there is of a
+    stack then).
     """
     splash = "removeChild" in text and "jlab_core" in text and text.count("\n    at ") == 1
-    return splash or "before replies were done" in text or "null (reading 'kernel')" in text
+    return splash or any(
+        words in text
+        for words in (
+            "before replies were done",
+            "null (reading 'kernel')",
+            "Comm not found for comm id",
+        )
+    )
 
 
 def free_port() -> int:
