@@ -1,16 +1,19 @@
 """Try the package on the versions it says it supports, and keep what came of it.
 
-    python scripts/matrix.py [lab] [python] [lowest] [--only TEXT]
+    python scripts/matrix.py [lab] [python] [lowest] [extras] [--only TEXT]
 
 - ``lab``: the browser tests marked ``smoke``, on each JupyterLab with the oldest and the newest
   ipykernel, and on each ipykernel with the newest JupyterLab.
-- ``python``: quick tests that go through every dependency, on each Python that uv finds or can
-  fetch.
+- ``python``: every test that needs no browser, on each Python that is on the path or in pyenv;
+  for one that is not there, whether each dependency has a wheel for it.
 - ``lowest``: the same tests with the oldest version of every direct dependency that
   pyproject.toml allows.
+- ``extras``: the wheel with one extra in an empty environment, and what the extra is for
+  (``scripts/extras.py``).
 
-Environments and results stay in ``.matrix``: a second run is quicker, each result replaces the
-one of the same versions, and benchmarks/matrix.md is written from all of them.
+The last commit is tried, in a clone: what is changed meanwhile does no harm. Environments and
+results stay in ``.matrix``: a second run is quicker, each result replaces the one of the same
+name, and benchmarks/matrix.md is written from all of them.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import xml.etree.ElementTree as ET
 from dataclasses import asdict, dataclass, field
@@ -30,33 +34,31 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from extras import WAYS
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / ".matrix"
+SOURCE = CACHE / "source"
+"""A clone of the last commit, which is what is tried."""
 KEPT = CACHE / "results.json"
 REPORT = ROOT / "benchmarks" / "matrix.md"
 LABS = ("4.2", "4.3", "4.4", "4.5", "4.6")
 KERNELS = ("6.29", "6.30", "6.31", "7.0", "7.1", "7.2", "7.3", "7.4")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-PARTS = ("lab", "python", "lowest")
+PARTS = ("lab", "python", "lowest", "extras")
 MARKS = {"failed": "**no**", "skipped": "-", "passed": "yes"}
 """Outcomes, the worst first, and how the report shows them."""
-QUICK = (
-    *("test_streaming", "test_interrupts", "test_session", "test_accessor", "test_magics"),
-    *("test_client", "test_store", "test_portal", "test_portable", "test_errors", "test_cli"),
-    *("agents/test_tools", "agents/test_turns", "jobs/test_handlers", "relay/test_relay"),
-    *("labelling/test_runs", "labelling/test_schemas", "labelling/test_natives"),
-    *("labelling/test_media", "labelling/test_cost", "labelling/test_quality"),
-    *("webhooks/test_signing", "widgets", "markdown/test_safety"),
-)
-"""Tests that go through every dependency, in minutes."""
+APART = ("browser", "foreign", "test_packaging.py")
+"""Tests that a Python or an old dependency has no part in, or that are about the lock."""
+SUITE = ("tests", *(f"--ignore=tests/{each}" for each in APART), "-n", "2", "--dist", "loadfile")
 HEAD = """\
 # Versions
 
 Written by `make matrix` (`scripts/matrix.py`), which makes an environment for each line, installs
-the wheel into it and runs the tests there. Patch releases are the newest that the index had.
+the package into it and tries it there. Patch releases are the newest that the index had.
 """
 LAB_HEAD = """\
 ## JupyterLab and ipykernel
@@ -65,11 +67,17 @@ Tests in a real JupyterLab, in Chromium. `-`: before JupyterLab 4.4 or ipykernel
 no widget while a cell runs. There the notebook's own stop square ends a reply and keeps what has
 come, and buttons are answered when the cell has ended.
 """
-REST_HEAD = """\
+SUITE_HEAD = """\
 ## Python, and the oldest dependencies
 
-The tests named in `QUICK`, which go through every dependency. "Oldest allowed" is the lowest
-version of every direct dependency that pyproject.toml admits.
+All tests that need no browser; a warning fails a test. "Oldest allowed" is the lowest version of
+every direct dependency that pyproject.toml admits. "Second try" counts tests that failed first,
+beside others on a busy machine, and passed when they were run again.
+"""
+EXTRAS_HEAD = """\
+## Each extra alone
+
+The wheel with one extra, in an empty environment: what the extra is for is done there.
 """
 
 
@@ -81,7 +89,7 @@ class Result:
         part: Which part of the matrix.
         name: The environment's name; a newer result of the same name replaces it.
         versions: Distribution (or "Python") -> version.
-        checks: Name of a check -> "passed", "failed" or "skipped".
+        checks: Name of a check -> "passed", "failed" or "skipped"; or outcome -> how many.
         failures: Names of the tests that failed.
         date: Day of the run, UTC.
     """
@@ -116,12 +124,21 @@ def _script(environment: Path, name: str) -> str:
     return str(environment / folder / f"{name}{suffix}")
 
 
+def clone() -> None:
+    """Clone the last commit, with the folder beside the checkout that some tests read."""
+    shutil.rmtree(SOURCE, ignore_errors=True)
+    subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, SOURCE], check=True)
+    beside, link = ROOT.parent / "shared", CACHE / "shared"
+    if beside.exists() and not link.exists():
+        link.symlink_to(beside)
+
+
 def build() -> Path:
     """Build the wheel once a run, and return it."""
     folder = CACHE / "wheel"
     shutil.rmtree(folder, ignore_errors=True)
     command = [sys.executable, "-m", "pip", "wheel", "-qq", "--no-deps", "--no-build-isolation"]
-    subprocess.run([*command, "-w", folder, ROOT], check=True)
+    subprocess.run([*command, "-w", folder, SOURCE], check=True)
     (wheel,) = folder.iterdir()
     return wheel
 
@@ -157,31 +174,63 @@ def versions(interpreter: str, *names: str) -> dict[str, str]:
     return {str(name): str(version) for name, version in json.loads(done.stdout).items()}
 
 
-def tested(result: Result, interpreter: str, *arguments: str) -> Result:
-    """Run pytest and read its outcome for each check into the result."""
-    report = CACHE / f"{result.name}.xml"
+def cases(name: str, interpreter: str, *arguments: str) -> list[ET.Element]:
+    """Run pytest in the clone and return its report, a row for each test.
+
+    Args:
+        name: Of the files in the cache that keep its words, its report and what failed last.
+        interpreter: The environment's.
+        arguments: Pytest's own.
+    """
+    report = CACHE / f"{name}.xml"
     report.unlink(missing_ok=True)
-    command = [interpreter, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
-    with (CACHE / f"{result.name}.log").open("wb") as log:
-        subprocess.run(
-            [*command, f"--junitxml={report}"], cwd=ROOT, stdout=log, stderr=log, check=False
-        )
-    result.date = dt.datetime.now(dt.UTC).date().isoformat()
+    options = ["-q", "-o", f"cache_dir={CACHE / name}.cache", f"--junitxml={report}"]
+    with (CACHE / f"{name}.log").open("ab") as log:
+        command = [interpreter, "-m", "pytest", *options, *arguments]
+        subprocess.run(command, cwd=SOURCE, stdout=log, stderr=log, check=False)
     if not report.exists():
         sys.exit(f"pytest did not run: see {log.name}")
-    for case in ET.parse(report).iter("testcase"):
-        outcome = "passed"
-        if case.find("skipped") is not None:
-            outcome = "skipped"
-        if case.find("failure") is not None or case.find("error") is not None:
-            outcome = "failed"
-            result.failures.append(f"{case.get('classname')}::{case.get('name')}")
+    return list(ET.parse(report).iter("testcase"))
+
+
+def outcome(case: ET.Element) -> str:
+    """Return "failed", "skipped" or "passed"."""
+    if case.find("failure") is not None or case.find("error") is not None:
+        return "failed"
+    return "passed" if case.find("skipped") is None else "skipped"
+
+
+def title(case: ET.Element) -> str:
+    """Return a test's name, as people look for it."""
+    return f"{case.get('classname')}::{case.get('name')}"
+
+
+def smoked(result: Result, interpreter: str, *arguments: str) -> Result:
+    """Run tests that name what they check; of several with one name the worst counts."""
+    for case in cases(result.name, interpreter, *arguments):
         check = case.find("properties/property[@name='check']")
-        name = outcome if check is None else str(check.get("value"))
-        if check is None:
-            result.checks[name] = str(int(result.checks.get(name, 0)) + 1)
-        else:  # one check may be several tests: the worst counts
-            result.checks[name] = min(outcome, result.checks.get(name, outcome), key=[*MARKS].index)
+        name = str(check.get("value") if check is not None else case.get("name"))
+        found = (outcome(case), result.checks.get(name, "passed"))
+        result.checks[name] = min(found, key=[*MARKS].index)
+        result.failures += [title(case)] * (found[0] == "failed")
+    return result
+
+
+def counted(result: Result, interpreter: str) -> Result:
+    """Run the suite, and what failed in it once more, alone; count the outcomes."""
+    first = cases(result.name, interpreter, *SUITE, "--cache-clear")
+    failed = {title(case) for case in first if outcome(case) == "failed"}
+    again = cases(result.name, interpreter, *SUITE[:-4], "--last-failed") if failed else []
+    twice = {title(case) for case in again if outcome(case) == "failed"}
+    outcomes = [outcome(case) for case in first]
+    counts = {
+        "passed": outcomes.count("passed"),
+        "second try": len(failed - twice),
+        "failed": len(failed & twice),
+        "skipped": outcomes.count("skipped"),
+    }
+    result.checks = {name: str(count) for name, count in counts.items()}
+    result.failures = sorted(failed & twice)
     return result
 
 
@@ -192,37 +241,71 @@ def try_lab(wheel: Path, lab: str, kernel: str) -> Result:
     interpreter = environment(name, sys.executable, *wanted)
     result = Result("lab", name, versions(interpreter, "jupyterlab", "ipykernel"))
     smoke = ("tests/browser", "-m", "smoke", "--lab-python", interpreter)
-    return tested(result, sys.executable, *smoke)
+    return smoked(result, sys.executable, *smoke)
+
+
+def found(python: str) -> str | None:
+    """Return an interpreter of a version, on the path or among pyenv's, if there is one."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    kept = [str(each) for each in sorted(root.glob(f"versions/{python}.*/bin/python"))]
+    for program in filter(None, [shutil.which(f"python{python}"), *reversed(kept)]):
+        if subprocess.run([program, "-V"], capture_output=True, check=False).returncode == 0:
+            return program
+    return None
 
 
 def try_python(wheel: Path, python: str) -> Result:
-    """Run the quick tests on one Python, with the newest dependencies."""
+    """Run the suite on one Python, with the newest dependencies, or look for their wheels."""
     name = f"python-{python}"
-    interpreter = environment(name, python, f"{wheel}[dev]")
-    return tested(Result("python", name, versions(interpreter)), interpreter, *_fast())
+    interpreter = found(python)
+    if interpreter is None:
+        wheels = ("--quiet", "--python-version", python, "--only-binary", ":all:", "--all-extras")
+        place = ("-o", CACHE / f"{name}.txt", ROOT / "pyproject.toml")
+        uv("pip", "compile", *wheels, *place)
+        return Result("python", name, {"Python": python}, {"wheels": "passed"})
+    interpreter = environment(name, interpreter, f"{wheel}[dev]")
+    return counted(Result("python", name, versions(interpreter)), interpreter)
 
 
 def try_lowest(wheel: Path) -> Result:
-    """Run them with the oldest direct dependencies, on the oldest Python, and newest test tools."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    """Run it with the oldest direct dependencies, on the oldest Python, and newest test tools."""
+    project = tomllib.loads((SOURCE / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     tools = project["optional-dependencies"].pop("dev")
     extras = [word for name in project["optional-dependencies"] for word in ("--extra", name)]
-    oldest = ("--resolution", "lowest-direct", "-r", str(ROOT / "pyproject.toml"), *extras)
-    environment("lowest", PYTHONS[0], *oldest)
+    oldest = ("--resolution", "lowest-direct", "-r", str(SOURCE / "pyproject.toml"), *extras)
+    python = found(PYTHONS[0]) or PYTHONS[0]
+    environment("lowest", python, *oldest)
     others = [each for each in tools if not each.startswith(project["name"])]
-    interpreter = environment("lowest", PYTHONS[0], str(wheel), *others)
+    interpreter = environment("lowest", python, str(wheel), *others)
     names = [re.split(r"[\[<>=]", line)[0] for line in project["dependencies"]]
-    return tested(Result("lowest", "lowest", versions(interpreter, *names)), interpreter, *_fast())
+    return counted(Result("lowest", "lowest", versions(interpreter, *names)), interpreter)
 
 
-def _fast() -> list[str]:
-    files = (f"tests/{each}{'' if (ROOT / 'tests' / each).is_dir() else '.py'}" for each in QUICK)
-    return [*files, "-n", "2", "--dist", "loadfile"]
+def try_extra(wheel: Path, extra: str) -> Result:
+    """Install the wheel with one extra into an empty environment, and do what the extra is for."""
+    name = f"extras-{extra}"
+    shutil.rmtree(CACHE / name, ignore_errors=True)
+    wanted = wheel if extra == "none" else f"{wheel}[{extra}]"
+    interpreter = environment(name, sys.executable, str(wanted))
+    script = SOURCE / "scripts" / "extras.py"
+    with (CACHE / f"{name}.log").open("wb") as log, tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(  # -I: nothing but the environment is imported from
+            [interpreter, "-I", script, extra],
+            cwd=folder,
+            env={**os.environ, "MISTRAL_NB_HOME": folder},
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
+    passed = done.returncode == 0
+    checks = {extra: "passed" if passed else "failed"}
+    return Result("extras", name, versions(interpreter), checks, [] if passed else [name])
 
 
 def keep(result: Result) -> None:
     """Put a result among those kept, and write the report anew."""
     kept = json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
+    result.date = dt.datetime.now(dt.UTC).date().isoformat()
     results = [Result(**each) for each in kept if each["name"] != result.name] + [result]
     results.sort(key=lambda each: (PARTS.index(each.part), each.name))
     rows = [asdict(each) for each in results]
@@ -251,22 +334,39 @@ def report(results: list[Result]) -> str:
                 ],
             )
         )
-    rest = [each for each in results if each.part != "lab"]
-    if rest:
-        parts.append(REST_HEAD)
-        rows = [[each.versions["Python"], _dependencies(each), *_counts(each)] for each in rest]
-        parts.append(_table(["Python", "dependencies", *MARKS, "day"], rows))
-        for each in rest:
-            parts += [f"- {each.name} failed: `{name}`\n" for name in each.failures]
+    suites = [each for each in results if "passed" in each.checks and each.part != "lab"]
+    if suites:
+        parts.append(SUITE_HEAD)
+        head = ["Python", "dependencies", *suites[0].checks, "day"]
+        rows = [
+            [each.versions["Python"], _dependencies(each), *each.checks.values(), each.date]
+            for each in suites
+        ]
+        parts.append(_table(head, rows))
+        failures = [
+            f"- {each.name} failed: `{name}`\n" for each in suites for name in each.failures
+        ]
+        parts += ["".join(failures)] * bool(failures)
+    parts += [
+        f"Python {each.versions['Python']} was not there ({each.date}). Every dependency, those of "
+        "the extras and of the tests included, has a wheel for it.\n"
+        for each in results
+        if "wheels" in each.checks
+    ]
+    extras = [each for each in results if each.part == "extras"]
+    if extras:
+        parts.append(EXTRAS_HEAD)
+        rows = [
+            [f"`{name}`", str(WAYS[name].__doc__).rstrip("."), MARKS[outcome], each.date]
+            for each in extras
+            for name, outcome in each.checks.items()
+        ]
+        parts.append(_table(["extra", "tried", "works", "day"], rows))
     return "\n".join(parts)
 
 
 def _dependencies(result: Result) -> str:
     return "oldest allowed" if result.part == "lowest" else "newest"
-
-
-def _counts(result: Result) -> list[str]:
-    return [result.checks.get(name, "0") for name in MARKS] + [result.date]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
@@ -281,15 +381,18 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only environments with this in their name")
     options = parser.parse_args()
     CACHE.mkdir(exist_ok=True)
+    clone()
     wheel = build()
     work: dict[str, Callable[[], Result]] = {
         **{f"lab-{a}-ipykernel-{b}": partial(try_lab, wheel, a, b) for a, b in pairs()},
         **{f"python-{each}": partial(try_python, wheel, each) for each in PYTHONS},
         "lowest": partial(try_lowest, wheel),
+        **{f"extras-{each}": partial(try_extra, wheel, each) for each in WAYS},
     }
     failed = 0
     for name, run in work.items():
         if name.split("-")[0] in options.parts and options.only in name:
+            (CACHE / f"{name}.log").unlink(missing_ok=True)
             result = run()
             keep(result)
             failed += len(result.failures)
