@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["Audit", "chat_answer", "error_text", "failed", "used"]
+__all__ = ["TOO_DEEP", "Audit", "chat_answer", "error_text", "failed", "used"]
 
 _PASSING = {408, 409, 425, 429}
 """Statuses below 500 that another try may not meet again."""
+NESTED = 5
+"""How deep in each other the parts of an error may be to be looked through."""
+TOO_DEEP = "nested too deeply"
 
 
 class Audit:
@@ -141,8 +144,7 @@ def line_answer(
     """
     response = data.get("response")
     response = response if isinstance(response, dict) else {}
-    status = response.get("status_code")
-    status = status if isinstance(status, int) else None
+    status = _status(response.get("status_code"))
     body = response.get("body")
     error = data.get("error")
     if error is None and (status is None or status < 400) and isinstance(body, dict):  # noqa: PLR2004
@@ -150,8 +152,8 @@ def line_answer(
     if error is None:
         error = body
     if status is None and isinstance(error, dict):
-        code = error.get("status_code", error.get("code"))
-        status = code if isinstance(code, int) and 400 <= code < 600 else None  # noqa: PLR2004
+        code = _status(error.get("status_code", error.get("code")))
+        status = code if code is not None and code >= 400 else None  # noqa: PLR2004
     reason = error_text(error) or "the server gave no reason"
     again = status is None or status >= 500 or status in _PASSING  # noqa: PLR2004
     shown = f"{reason} ({status})" if status and f"({status})" not in reason else reason
@@ -213,15 +215,24 @@ def failed(answer: Answer, reason: str, *, again: bool = True) -> Answer:
 
 def error_text(error: Any) -> str:
     """Return the reason in an error of any form, in one line."""
-    for _ in range(5):  # servers nest them
-        if not isinstance(error, dict):
-            break
-        inner = [error.get(key) for key in ("message", "detail", "error", "msg")]
-        error = next((each for each in inner if each), orjson.dumps(error).decode())
-    if isinstance(error, list):
-        error = "; ".join(error_text(each) for each in error[:5])
-    text = " ".join(str(error or "")[:5000].split())[:500]
+    text = " ".join(_reason(error, NESTED)[:5000].split())[:500]
     return "".join(each for each in text if each.isprintable())  # it may reach a terminal
+
+
+def _reason(error: Any, depth: int) -> str:
+    """Find the words in an error, which servers nest; not deeper than anyone means it."""
+    if not isinstance(error, (dict, list)):
+        return str(error or "")
+    if isinstance(error, list) and depth:
+        return "; ".join(_reason(each, depth - 1) for each in error[:5])
+    if isinstance(error, dict) and depth:
+        inner = [error.get(key) for key in ("message", "detail", "error", "msg")]
+        if found := next((each for each in inner if each), None):
+            return _reason(found, depth - 1)
+    try:
+        return orjson.dumps(error).decode() if error else ""
+    except TypeError:  # orjson reads deeper than it writes
+        return TOO_DEEP
 
 
 def _text(content: Any) -> str | None:
@@ -238,6 +249,11 @@ def _text(content: Any) -> str | None:
         and isinstance(chunk.get("text"), str)
     ]
     return "".join(texts) if texts else None
+
+
+def _status(value: Any) -> int | None:
+    """Return an HTTP status; None for what cannot be one."""
+    return value if type(value) is int and 100 <= value < 600 else None  # noqa: PLR2004
 
 
 def _count(value: Any) -> int:

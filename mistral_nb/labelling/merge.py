@@ -8,9 +8,11 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import orjson
 import pandas as pd
 
 from mistral_nb.errors import InputError, RunError
+from mistral_nb.labelling.answers import TOO_DEEP
 from mistral_nb.labelling.schemas import Column, Invalid, Schema
 
 if TYPE_CHECKING:
@@ -206,12 +208,20 @@ def _boolean(value: Any) -> bool:
     return value
 
 
+def _object(value: Any) -> Any:
+    try:
+        orjson.dumps(value)  # as files and other libraries' tables will hold it
+    except TypeError:
+        raise ValueError(f"the value is {TOO_DEEP}") from None
+    return value
+
+
 _CASTS: dict[str, Callable[[Any], Any]] = {
     "integer": _integer,
     "number": float,
     "string": _text,
     "boolean": _boolean,
-    "object": lambda value: value,
+    "object": _object,
 }
 _DTYPES: dict[str, Any] = {
     "integer": "Int64",

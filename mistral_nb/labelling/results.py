@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from mistral_nb.errors import InputError, SchemaError
-from mistral_nb.labelling.answers import chat_answer, failed, used
+from mistral_nb.labelling.answers import TOO_DEEP, chat_answer, failed, used
 from mistral_nb.labelling.schemas import Schema
 
 if TYPE_CHECKING:
@@ -167,7 +167,11 @@ def _told(body: dict[str, Any], status: int | None, values: dict[str, Any] | Non
     """Return values as the text of an answer."""
     if values is None:
         return failed(used(body, None, status), "the reply holds no result")
-    return used(body, orjson.dumps(values).decode(), status)
+    try:
+        text = orjson.dumps(values).decode()
+    except TypeError:  # orjson reads deeper than it writes
+        return failed(used(body, None, status), f"the reply is {TOO_DEEP}")
+    return used(body, text, status)
 
 
 def _embedding(body: dict[str, Any], status: int | None) -> Answer:

@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from mistral_nb.labelling.answers import Audit, chat_answer, error_text, line_answer
+from mistral_nb.labelling.ledger import Answer
 from mistral_nb.labelling.recipe import custom_id
+from mistral_nb.labelling.results import reader_at
 from tests.conftest import SHARED
 
 if TYPE_CHECKING:
@@ -102,6 +104,33 @@ def test_error_texts_are_short_single_lines() -> None:
     assert len(error_text("x" * 10_000)) == 500
     assert error_text({"odd": 1}) == '{"odd":1}'
     assert error_text("red \x1b[31malert\x07") == "red [31malert"
+
+
+def nested(part: bytes, end: bytes) -> Any:
+    """A value that can be read, but is nested deeper than it can be written."""
+    return orjson.loads(part * 500 + b"1" + end * 500)
+
+
+@pytest.mark.parametrize("deep", [nested(b'{"a":', b"}"), nested(b"[", b"]")], ids=["{", "["])
+def test_nesting_harms_no_other_row(deep: Any) -> None:
+    """A reply or an error nested beyond all sense is an error of its own row."""
+    assert error_text(deep) == "nested too deeply"
+    for path, body in {
+        "/v1/embeddings": {"data": [{"embedding": [deep]}]},
+        "/v1/moderations": {"results": [{"categories": {}, "category_scores": {"x": deep}}]},
+        "/v1/classifications": {"results": [{"topic": {"scores": {"a": 1, "b": deep}}}]},
+    }.items():
+        assert reader_at(path)(body, 200).error == "the reply is nested too deeply"
+
+
+@pytest.mark.parametrize("status", [2**70, -1, True, "500", 2.5, [500]])
+def test_a_status_that_is_none_is_left_out(status: Any) -> None:
+    """What cannot be an HTTP status is none: a ledger could not even hold each of them."""
+    for line in (
+        {"response": {"status_code": status}, "error": "no"},
+        {"response": None, "error": {"message": "no", "code": status}},
+    ):
+        assert line_answer({"custom_id": "x", **line}) == Answer(error="no", again=True)
 
 
 @pytest.mark.parametrize(

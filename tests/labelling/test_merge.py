@@ -107,6 +107,17 @@ def test_a_number_no_column_can_hold_is_an_error_row(value: str) -> None:
     assert pd.notna(made.loc[0, "_error"])
 
 
+def test_a_value_nested_beyond_all_sense_is_an_error_row() -> None:
+    """What files and other libraries' tables could not hold is that row's error, nothing else."""
+    schema = compile_schema({"properties": {"x": {"type": "array"}}})
+    df = pd.DataFrame({"text": ["x", "y"]})
+    deep = "[" * 500 + "]" * 500
+    results = blocks((f'{{"x":{deep}}}', None), ('{"x":[1]}', None))
+    made = merge(df, results, schema, Names(schema, None, ""))
+    assert made["x"].tolist() == [None, [1]]
+    assert made.loc[0, "_error"] == "the value is nested too deeply"
+
+
 def test_lists_of_one_length_stay_lists() -> None:
     """Cells that are lists of equal length are not unpacked into a matrix."""
     schema = compile_schema({"properties": {"tags": {"type": "array"}}})
