@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+from mistral_nb.simulator.numerals import Numerals, Range
 from mistral_nb.simulator.validation import ApiProblem
 from mistral_nb.simulator.words import best, chance, overlap, ranked, stems
 
@@ -28,7 +29,6 @@ _UNUSABLE = (
 MOST_ITEMS = 1000
 MOST_LETTERS = 100_000
 
-_NUMBER = re.compile(r"-?\d+(?:[.,]\d+)?")
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _URL = re.compile(r"https?://[^\s<>\"')]+")
 _DATE = re.compile(r"\b\d{4}-\d{2}-\d{2}\b")
@@ -85,10 +85,7 @@ class _Filler:
         self.text = text
         self.seed = seed
         self.steps = 0
-        undated = _DATE.sub(lambda found: " " * len(found.group()), text)
-        self.numbers = list(_NUMBER.finditer(undated))
-        self.told: set[int] = set()  # where the numbers stand that a value has taken
-        self.named: set[int] = set()  # and those that follow a parameter's name
+        self.numerals = Numerals(text)
 
     def value(self, schema: Any, name: str, depth: int) -> Any:
         self._step()
@@ -181,7 +178,7 @@ class _Filler:
             values = [str(v) for v in schema["enum"]]
             return max(score for score, _ in ranked(values, self.text)) > 0
         if kind in {"integer", "number"}:
-            return any(found.start() not in self.told for found in self.numbers)
+            return self.numerals.left()
         if kind == "string":
             return self._found(schema, name) is not None
         return True
@@ -189,7 +186,7 @@ class _Filler:
     def _object(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         properties = schema.get("properties") or {}
         required = set(schema.get("required") or properties)
-        self.named |= {place for name in properties if (place := self._place_of(name)) is not None}
+        self.numerals.reserve(properties)
         return {
             key: self.value(part, key, depth + 1)
             for key, part in properties.items()
@@ -206,8 +203,13 @@ class _Filler:
             return self._several(items["enum"], least, most, unique=bool(schema.get("uniqueItems")))
         if depth >= DEPTH and not least:
             return []
-        if self._kind(items) in {"", "string"} and not items.keys() & _NOT_WORDS:
+        kind = self._kind(items)
+        if kind in {"", "string"} and not items.keys() & _NOT_WORDS:
             found = self._keywords(items, max(least, min(most, 3)))
+        elif kind in {"integer", "number"}:
+            most = max(least, min(int(schema.get("maxItems", MOST_ITEMS)), MOST_ITEMS))
+            told = max(1, self.numerals.free(Range.of(items), name))
+            found = [self.value(items, name, depth + 1) for _ in range(min(told, most))]
         else:
             found = [self.value(items, name, depth + 1)]
         while len(found) < least:
@@ -236,48 +238,19 @@ class _Filler:
         step = schema.get("multipleOf") or (1 if whole else 0)
         if not 0 <= step < math.inf:
             raise ValueError(f"multipleOf is {step}")
-        low = schema.get("minimum", schema.get("exclusiveMinimum"))
-        high = schema.get("maximum", schema.get("exclusiveMaximum"))
-        tiny = step or 0.001
-        if low is not None and "exclusiveMinimum" in schema:
-            low = max(low, schema["exclusiveMinimum"] + tiny)
-        if high is not None and "exclusiveMaximum" in schema:
-            high = min(high, schema["exclusiveMaximum"] - tiny)
-        narrow = low is not None and high is not None and high - low <= 10  # noqa: PLR2004
-        value = None if narrow else self._said(low, high, name)
+        wanted = Range.of(schema, step)
+        value = self.numerals.take(wanted, name)
         if value is None:
-            bottom = low if low is not None else min(0, high or 0)
-            value = self._scaled(bottom, high if high is not None else bottom + 10, name)
+            bottom = wanted.low if wanted.low is not None else min(0, wanted.high or 0)
+            top = wanted.high if wanted.high is not None else bottom + 10
+            value = self._scaled(bottom, top, name)
         if step:
             value = round(value / step) * step
-            if low is not None and value < low:
+            if wanted.low is not None and value < wanted.low:
                 value += step
-            if high is not None and value > high:
+            if wanted.high is not None and value > wanted.high:
                 value -= step
         return int(value) if whole else round(float(value), 4)
-
-    def _said(self, low: float | None, high: float | None, name: str) -> float | None:
-        """Return the number in the text that belongs to a name: beside it, or the next in order."""
-
-        def fits(found: re.Match[str]) -> bool:
-            number = _number_of(found)
-            return (low is None or number >= low) and (high is None or number <= high)
-
-        fitting = [found for found in self.numbers if fits(found)]
-        place = self._place_of(name)
-        beside = [found for found in fitting if found.start() == place]
-        free = [found for found in fitting if found.start() not in self.told | self.named]
-        # What "2 and 3" are for is said by their order alone; once all are taken, the first does.
-        for found in (*beside, *free, *fitting):
-            self.told.add(found.start())
-            return _number_of(found)
-        return None
-
-    def _place_of(self, name: str) -> int | None:
-        """Return where in the text a number follows a name, as in "height of 3"."""
-        words = re.escape(name.replace("_", " "))
-        found = re.search(rf"\b{words}\W+(?:(?:is|of|to)\W+)?(?=[\d-])", self.text, re.IGNORECASE)
-        return found.end() if found else None
 
     def _scaled(self, low: float, high: float, name: str) -> float:
         """Place the text between two ends: by its mood, or by the always same throw."""
@@ -341,7 +314,3 @@ def _matching(pattern: str, value: str, text: str) -> str:
 
 def _repeated(found: re.Match[str]) -> str:
     return found.group(1) * _at_most(found.group(2), MOST_LETTERS, "A repetition in a pattern")
-
-
-def _number_of(found: re.Match[str]) -> float:
-    return float(found.group().replace(",", "."))

@@ -112,6 +112,17 @@ def test_an_optional_value_without_evidence_is_null(text: str, expected: float |
 
 
 TWO = {"type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
+LIST = {
+    "type": "object",
+    "properties": {"numbers": {"type": "array", "items": {"type": "number"}}},
+}
+DICE = {
+    "type": "object",
+    "properties": {
+        "dice": {"type": "integer", "minimum": 1, "maximum": 6},
+        "sides": {"type": "integer", "minimum": 2, "maximum": 100},
+    },
+}
 BOX = {"type": "object", "properties": {"width": {"type": "number"}, "height": {"type": "number"}}}
 
 
@@ -125,13 +136,30 @@ BOX = {"type": "object", "properties": {"width": {"type": "number"}, "height": {
         (BOX, "a box of width 3 and height 4.5", [3, 4.5]),
         (BOX, "height: 4, width is 3", [3, 4]),
         (BOX, "height of 4 and 3 wide", [3, 4]),
+        (BOX, "a box, 4 height and 3 width", [3, 4]),
+        (TWO, "add(2,3)", [2, 3]),
+        (TWO, "subtract: 5-3", [5, 3]),
+        (TWO, "add 1,200 and 300", [1200, 300]),
+        (BOX, "12.50 by 3,75", [12.5, 3.75]),
+        (DICE, "roll 3 dice with 20 sides", [3, 20]),
+        (DICE, "roll dice: 2, 12", [2, 12]),
+        (LIST, "the mean of 2, 4 and 9", [[2, 4, 9]]),
+        (LIST, "numbers: [10,20,-30]", [[10, 20, -30]]),
     ],
 )
 def test_numbers_go_to_the_parameters_in_order(
-    schema: dict[str, Any], text: str, expected: list[float]
+    schema: dict[str, Any], text: str, expected: list[Any]
 ) -> None:
     """Each number is taken once, by the parameter it is named for or by the next in order."""
     assert list(fill(schema, text).values()) == expected
+
+
+def test_a_scale_is_no_place_for_any_number() -> None:
+    """Stars are given by the mood of a text, unless it says how many."""
+    stars = {"type": "integer", "minimum": 1, "maximum": 5}
+    schema = {"type": "object", "properties": {"stars": stars}}
+    assert fill(schema, "I bought 2 pairs, great!") == {"stars": 5}
+    assert fill(schema, "I bought 2 pairs. 4 stars, great!") == {"stars": 4}
 
 
 def test_a_list_of_labels_takes_all_that_fit() -> None:
