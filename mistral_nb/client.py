@@ -17,6 +17,7 @@ import orjson
 
 from mistral_nb import portal as portals
 from mistral_nb.explaining import api_error, bad_environment, retry_after
+from mistral_nb.usage import Tally
 
 if TYPE_CHECKING:
     import ssl
@@ -74,6 +75,7 @@ class Connection:
         simulated: True if the built-in simulator answers.
         simulator: The built-in simulator, where it answers.
         rate_limits: What the last response said of the server's limits.
+        tally: Tokens of the replies and turns that were asked for through it, by model.
         wait_until: Time on the monotonic clock before which the server wants no request
             (Retry-After); in the past when it said nothing.
     """
@@ -83,6 +85,7 @@ class Connection:
         self.portal: Portal = portals.shared()
         self.simulated = settings.simulated
         self.rate_limits = RateLimits()
+        self.tally = Tally()
         self.wait_until = -math.inf
         self._warned: set[str] = set()
         self._sdk: Mistral | None = None

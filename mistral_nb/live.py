@@ -16,9 +16,10 @@ from mistral_nb.replies import current_cell
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
+    from mistral_nb.client import Connection
     from mistral_nb.events import EventBus, EventStream
-    from mistral_nb.portal import Portal
     from mistral_nb.records import Record
+    from mistral_nb.usage import Usage
 
 __all__ = ["LiveHandle"]
 
@@ -31,7 +32,7 @@ class LiveHandle(Handle[T]):
     """Work with events: one start, pieces, and exactly one end.
 
     Args:
-        portal: The loop the work runs on.
+        connection: The server that it asks, on whose loop it runs.
         bus: Where its events are published.
         request_id: Names it in every one of them.
 
@@ -44,7 +45,7 @@ class LiveHandle(Handle[T]):
     pattern: ClassVar[str]
     """Which events are its own, as for :meth:`EventBus.on`."""
 
-    def __init__(self, portal: Portal, bus: EventBus, request_id: str) -> None:
+    def __init__(self, connection: Connection, bus: EventBus, request_id: str) -> None:
         self.request_id = request_id
         self.bus = bus
         self.shown_in: object = None
@@ -55,12 +56,23 @@ class LiveHandle(Handle[T]):
         self._scope: anyio.CancelScope | None = None
         self._stopped = False
         self._finishing: list[Callable[[], Awaitable[object]]] = []
-        super().__init__(portal, self._work)
+        self._connection = connection
+        super().__init__(connection.portal, self._work)
 
     @property
     @abstractmethod
     def text(self) -> str:
         """Answer so far."""
+
+    @property
+    @abstractmethod
+    def model(self) -> str:
+        """Model or agent that answers."""
+
+    @property
+    @abstractmethod
+    def usage(self) -> Usage | None:
+        """Token counts, as far as the server has sent them."""
 
     @abstractmethod
     def _start_record(self) -> Record:
@@ -180,6 +192,8 @@ class LiveHandle(Handle[T]):
             self._seconds = self.seconds
             if self._end is None:  # the loop is closing
                 self._end = self._failed(MistralNbError("The kernel ended before the answer did."))
+            if self.usage is not None:
+                self._connection.tally.add(self.model, self.usage)
             self.bus.publish_nowait(self._end)
             for work in self._finishing:
                 with anyio.move_on_after(FINISH_LIMIT, shield=True):

@@ -8,43 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import orjson
 
+from mistral_nb.usage import Usage
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["Reply", "ReplyBuilder", "ToolCall", "Usage", "WrongShapeError", "whole_reply"]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens that the server counted, and that it bills.
-
-    Attributes:
-        prompt_tokens: Tokens sent.
-        completion_tokens: Tokens received, thinking included.
-        total_tokens: Their sum, as the server gives it.
-        cached_tokens: Sent tokens that were billed at the cached price.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-
-    @classmethod
-    def from_wire(cls, data: dict[str, Any]) -> Usage:
-        """Read the ``usage`` object of a reply; servers name the cached part in two ways.
-
-        Args:
-            data: The object, as decoded from JSON.
-
-        Returns:
-            The counts; 0 for what is missing or no number.
-        """
-        details = data.get("prompt_tokens_details") or {}
-        cached = details.get("cached_tokens") or data.get("num_cached_tokens") or 0
-        prompt = data.get("prompt_tokens") or 0
-        completion = data.get("completion_tokens") or 0
-        return cls(prompt, completion, data.get("total_tokens") or prompt + completion, cached)
 
 
 @dataclass(frozen=True, slots=True)

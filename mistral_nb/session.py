@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import tempfile
 import threading
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from mistral_nb.jobs import Queue
     from mistral_nb.labelling import Estimate, ListRun, Run
-    from mistral_nb.replies import Usage
     from mistral_nb.widgets.review import Review
 
 __all__ = ["Session", "connect", "default_session"]
@@ -45,7 +45,6 @@ class Session(Services):
     def __init__(self, settings: Settings) -> None:
         connection = Connection(settings)
         super().__init__(connection, EventBus(connection.portal))
-        self._usage: dict[str, list[Usage]] = {}
 
     def __repr__(self) -> str:
         return repr(self.connection).replace("Connection", "Session", 1)
@@ -89,7 +88,6 @@ class Session(Services):
         handle = start_stream(
             self.connection, self.events, messages, model=model, system=system, **options
         )
-        handle.finish_with(partial(self._count_usage, handle))
         if callback_url is not None:
             told = {"requestId": handle.request_id, "model": handle.model}
             self._call_back(callback_url, handle, "chat", lambda: {**told, "text": handle.text})
@@ -98,10 +96,6 @@ class Session(Services):
 
             widgets.show(handle, settle=settle)
         return handle
-
-    async def _count_usage(self, handle: StreamHandle) -> None:
-        if handle.usage is not None:
-            self._usage.setdefault(handle.model, []).append(handle.usage)
 
     @overload
     def label(
@@ -295,17 +289,25 @@ class Session(Services):
         return review(table, label=run.one_column(column), store=store, **options)
 
     def usage(self) -> pd.DataFrame:
-        """Return tokens streamed in this session, one row a model."""
+        """Return the tokens that this session's replies were billed for.
+
+        Replies are those of streams, asked again or through a relay as well, and turns of
+        conversations. Not among them are runs, which have ``run.usage`` and ``run.cost``, the
+        results of :meth:`process_batch`, which have their own, and what was stopped or cut
+        before the server told its count.
+
+        Returns:
+            One row a model or agent: replies, prompt_tokens, completion_tokens, total_tokens,
+            cached_tokens.
+        """
         import pandas as pd
 
         fields = ["prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens"]
-        rows = {
-            model: {"replies": len(used)}
-            | {field: sum(getattr(usage, field) for usage in used) for field in fields}
-            for model, used in self._usage.items()
-        }
-        table = pd.DataFrame.from_dict(rows, orient="index", columns=["replies", *fields])
-        return table.rename_axis("model")
+        rows = [
+            {"model": model, "replies": replies, **asdict(usage)}
+            for model, replies, usage in self.connection.tally.rows()
+        ]
+        return pd.DataFrame(rows, columns=["model", "replies", *fields]).set_index("model")
 
     def models(self) -> pd.DataFrame:
         """Return the models the server offers, one row each, with what they can do.

@@ -105,10 +105,9 @@ class StreamHandle(LiveHandle[Reply]):
         request: dict[str, Any],
         request_id: str | None = None,
     ) -> None:
-        self._connection = connection
         self._request = request
         self._builder = ReplyBuilder(request["model"])
-        super().__init__(connection.portal, bus, request_id or f"chat-{uuid.uuid4().hex[:12]}")
+        super().__init__(connection, bus, request_id or f"chat-{uuid.uuid4().hex[:12]}")
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "done" if self.done() else "streaming"

@@ -10,19 +10,19 @@ from mistral_nb.agents import exports, remote
 from mistral_nb.agents.attachments import with_attachments
 from mistral_nb.agents.branches import Node, Tree
 from mistral_nb.agents.consent import Screen, Screens
-from mistral_nb.agents.entries import File, Turn, total_usage
 from mistral_nb.agents.results import clean
 from mistral_nb.agents.turns import TurnHandle
 from mistral_nb.errors import InputError, MistralNbError
 from mistral_nb.explaining import explain
 from mistral_nb.records import ConversationChanged
+from mistral_nb.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     import pandas as pd
 
-    from mistral_nb.agents.entries import Entry
+    from mistral_nb.agents.entries import Entry, File, Turn
     from mistral_nb.agents.history import History, Kept
     from mistral_nb.agents.remote import Ask, Setup
     from mistral_nb.agents.rules import Rules
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
     from mistral_nb.portal import Portal
-    from mistral_nb.replies import Usage
     from mistral_nb.widgets.chat_panel import ChatPanel
 
 __all__ = ["Conversation"]
@@ -157,7 +156,7 @@ class Conversation:
     @property
     def usage(self) -> Usage:
         """Tokens of the shown branch."""
-        return total_usage(turn.usage for turn in self.turns)
+        return Usage.total(turn.usage for turn in self.turns)
 
     def send(self, text: str, attachments: Sequence[Any] = ()) -> TurnHandle:
         """Send a message; the handle is there at once.

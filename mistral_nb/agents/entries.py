@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
-from mistral_nb.replies import Reply, ToolCall, Usage
+from mistral_nb.replies import Reply, ToolCall
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from mistral_nb.usage import Usage
 
 __all__ = [
     "Citation",
@@ -23,7 +25,6 @@ __all__ = [
     "ToolUse",
     "Turn",
     "image_type",
-    "total_usage",
 ]
 
 State = Literal["arriving", "waiting", "running", "done", "failed", "denied", "stopped"]
@@ -374,13 +375,6 @@ class Turn:
 def image_type(data: bytes) -> str | None:
     """Return the MIME type of an image by how its file begins; None if it is none."""
     return next((mime for sign, mime in _IMAGE_SIGNS if data.startswith(sign)), None)
-
-
-def total_usage(usages: Iterable[Usage | None]) -> Usage:
-    """Add up token counts."""
-    counted = [usage for usage in usages if usage is not None]
-    names = Usage.__slots__
-    return Usage(*(sum(getattr(usage, name) for usage in counted) for name in names))
 
 
 def thought(thinking: object) -> str:

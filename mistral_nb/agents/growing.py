@@ -6,8 +6,9 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from mistral_nb.agents.entries import Entry, Media, State, thought, total_usage
-from mistral_nb.replies import Piece, Usage
+from mistral_nb.agents.entries import Entry, Media, State, thought
+from mistral_nb.replies import Piece
+from mistral_nb.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -221,7 +222,7 @@ class GrowingTurn:
     def _done(self, event: Mapping[str, Any]) -> Iterator[Piece | int]:
         self.complete = True
         if isinstance(usage := event.get("usage"), dict):
-            self.usage = total_usage([self.usage, Usage.from_wire(usage)])
+            self.usage = Usage.total([self.usage, Usage.from_wire(usage)])
         yield from self._finish_arriving()
 
     def _error(self, event: Mapping[str, Any]) -> Iterator[Piece | int]:

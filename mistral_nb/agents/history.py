@@ -14,8 +14,8 @@ import orjson
 
 from mistral_nb.agents.branches import Node
 from mistral_nb.agents.entries import Entry, Media, Turn
-from mistral_nb.replies import Usage
 from mistral_nb.store import open_store, storage_errors, transaction
+from mistral_nb.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

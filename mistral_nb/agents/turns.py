@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from mistral_nb.agents.entries import Media, State, Status
     from mistral_nb.agents.tools import Tool
     from mistral_nb.portal import Portal
-    from mistral_nb.replies import Piece, Usage
+    from mistral_nb.replies import Piece
+    from mistral_nb.usage import Usage
 
 __all__ = ["TurnHandle"]
 
@@ -70,7 +71,7 @@ class TurnHandle(LiveHandle[Turn]):
         self._saved = 0.0
         self._node: Node | None = None
         name = f"turn-{uuid.uuid4().hex[:12]}"
-        super().__init__(conversation.portal, conversation.bus, name)
+        super().__init__(conversation.connection, conversation.bus, name)
         self.finish_with(self.save)  # who has the result may close the kernel
 
     def __repr__(self) -> str:
@@ -88,7 +89,7 @@ class TurnHandle(LiveHandle[Turn]):
             finish_reason=self._finish if self._status in {"done", "stopped"} else None,
             error=self._error,
             usage=self._grown.usage,
-            model=self.conversation.setup.who,
+            model=self.model,
             started=self._started,
             seconds=self.seconds,
         )
@@ -97,6 +98,11 @@ class TurnHandle(LiveHandle[Turn]):
     def text(self) -> str:
         """Answer so far."""
         return self.turn.text
+
+    @property
+    def model(self) -> str:
+        """Model or agent that is asked."""
+        return self.conversation.setup.who
 
     @property
     def usage(self) -> Usage | None:

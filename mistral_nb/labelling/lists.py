@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.labelling.schemas import Schema
-    from mistral_nb.replies import Usage
+    from mistral_nb.usage import Usage
 
 __all__ = ["ListRun", "Result", "process_batch", "reader"]
 

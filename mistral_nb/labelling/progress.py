@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.labelling.folder import RunFolder
     from mistral_nb.labelling.ledger import Ledger, Shard
-    from mistral_nb.replies import Usage
+    from mistral_nb.usage import Usage
 
 __all__ = ["Details", "Example", "Failure", "details_of", "job_seconds"]
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mistral_nb.labelling.folder import RunFolder
     from mistral_nb.labelling.handle import Run
     from mistral_nb.labelling.ledger import Ledger
-    from mistral_nb.replies import Usage
+    from mistral_nb.usage import Usage
 
 __all__ = ["Told"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mistral_nb.labelling.prices import PRICES_OF, dollars, price_of
-from mistral_nb.replies import Usage
+from mistral_nb.usage import Usage
 
 if TYPE_CHECKING:
     from mistral_nb.labelling.ledger import Ledger, RunRecord

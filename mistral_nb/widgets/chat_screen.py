@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.agents.conversation import Conversation
     from mistral_nb.agents.entries import Entry, Turn
-    from mistral_nb.replies import Usage
+    from mistral_nb.usage import Usage
     from mistral_nb.widgets.frames import Frame
 
 __all__ = ["ChatScreen", "TurnScreen", "pretty", "usage_line"]
