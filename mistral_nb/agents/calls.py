@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mistral_nb.agents.consent import NOBODY, Consent, Decision, decide
+from mistral_nb.agents.functions import in_thread, in_words
 from mistral_nb.agents.results import ToolResult, as_result, clean, cut
 from mistral_nb.errors import InputError
 
@@ -141,7 +143,10 @@ async def _carried_out(desk: Desk, place: int, entry: Entry) -> _Outcome:
         return _Outcome("denied", ToolResult(clean(f"Denied: this call was not run.{why}")))
     note = ""
     if decision.arguments is not None:
-        values = tool.bind(decision.arguments)
+        try:
+            values = tool.bind(decision.arguments)
+        except InputError as error:  # of a rule; a person's were checked on the screen
+            return _failed(f"Error: the rule changed the arguments. {error}")
         desk.mark(place, "running", changed_arguments=decision.arguments)
         note = f"[The user changed the arguments to {as_result(decision.arguments).text}]\n"
     desk.mark(place, "running")
@@ -166,7 +171,7 @@ async def _decision(desk: Desk, place: int, entry: Entry, tool: Tool | None) -> 
 async def _run(tool: Tool, values: Mapping[str, Any], limit: float) -> _Outcome:
     """Run a tool as a task of its own: however it ends, the turn goes on."""
     began = time.perf_counter()
-    task = asyncio.ensure_future(tool.call(values))
+    task = asyncio.ensure_future(_told(tool, values))
     try:
         await asyncio.wait({task}, timeout=None if math.isinf(limit) else limit)
     finally:
@@ -181,13 +186,18 @@ async def _run(tool: Tool, values: Mapping[str, Any], limit: float) -> _Outcome:
         return _failed(f"Error: {tool.name} was cancelled from within.", seconds)
     error = task.exception()
     if error is not None:
-        text = cut(clean(f"Error in {tool.name}: {type(error).__name__}: {error}"), ERROR_LIMIT)
+        text = cut(clean(f"Error in {tool.name}: {in_words(error)}"), ERROR_LIMIT)
         return _failed(text, seconds)
+    return _Outcome("done", task.result(), seconds)
+
+
+async def _told(tool: Tool, values: Mapping[str, Any]) -> ToolResult:
+    """Call a tool and put what it returns into words, beside the loop: a table may be large."""
+    value = await tool.call(values)
     try:
-        return _Outcome("done", as_result(task.result()), seconds)
+        return await in_thread(partial(as_result, value), f"result of {tool.name}")
     except Exception as trouble:  # a result whose own str() fails
-        kind = type(trouble).__name__
-        return _failed(f"Error: the result of {tool.name} cannot be told: {kind}.", seconds)
+        raise RuntimeError(f"its result cannot be told: {in_words(trouble)}") from trouble
 
 
 def _failed(text: str, seconds: float = 0.0) -> _Outcome:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from mistral_nb.agents.functions import called, in_words
 from mistral_nb.agents.results import clean
-from mistral_nb.agents.threads import in_thread
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -35,11 +34,19 @@ class Decision:
         allowed: Whether the call may run.
         reason: Why not, in words the model is told.
         arguments: What to call it with, where a person changed it; None leaves it.
+
+    Raises:
+        InputError: A field is of another type.
     """
 
     allowed: bool
     reason: str = ""
     arguments: dict[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        right = isinstance(self.allowed, bool) and isinstance(self.reason, str)
+        if not right or not isinstance(self.arguments, dict | None):
+            raise InputError(f"{self!r}: allowed must be a bool, reason a text, arguments a dict.")
 
 
 class Consent:
@@ -224,23 +231,29 @@ async def decide(
     rule = approve if override is None else override
     if isinstance(rule, dict):
         rule = rule.get(name, rule.get("*", "ask"))
-    if callable(rule):
-        rule = await _asked(rule, name, arguments)
-    if isinstance(rule, Decision):
-        return rule
-    if rule is True or rule == "always":
+    answer = await _asked(rule, name, arguments) if callable(rule) else rule
+    if isinstance(answer, Decision):
+        return answer
+    if answer is True or answer == "always":
         return Decision(allowed=True)
-    if rule == "ask":
+    if answer == "ask":
         return "ask"
-    reason = rule if isinstance(rule, str) and rule not in {"never", ""} else "The rules forbid it."
-    return Decision(allowed=False, reason=reason)
+    if answer is False or answer in {"never", ""}:
+        return Decision(allowed=False, reason="The rules forbid it.")
+    return Decision(allowed=False, reason=answer)
 
 
-async def _asked(rule: Callable[..., Any], name: str, arguments: dict[str, Any] | str) -> Any:
+async def _asked(
+    rule: Callable[..., Any], name: str, arguments: dict[str, Any] | str
+) -> bool | str | Decision:
     """Ask a function: True, False, "ask", or a text that says why not."""
     try:
-        if inspect.iscoroutinefunction(rule):
-            return await rule(name, arguments)
-        return await in_thread(partial(rule, name, arguments), "approve")  # it may ask, and wait
+        answer = await called(partial(rule, name, arguments), "approve")  # it may ask, and wait
     except Exception as error:  # a rule that fails must not let a call through
-        return f"The approve function failed: {type(error).__name__}: {error}"
+        return f"The approve function failed: {in_words(error)}"
+    if getattr(answer, "shape", None) == ():  # numpy's True, as a comparison of pandas has it
+        answer = answer.item()
+    if isinstance(answer, bool | str | Decision):
+        return answer
+    kind = type(answer).__name__
+    return f"The approve function returned {kind}; it must be True, False or the reason why not."

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mistral_nb.agents.consent import check_approve
-from mistral_nb.agents.tools import ToolSet
+from mistral_nb.agents.tools import ToolSet, check_seconds
 from mistral_nb.errors import InputError
 
 __all__ = ["Rules"]
@@ -35,7 +35,4 @@ class Rules:
         check_approve(self.approve)
         if not isinstance(self.max_rounds, int) or self.max_rounds < 1:
             raise InputError(f"max_rounds must be a whole number from 1, not {self.max_rounds!r}.")
-        if not isinstance(self.tool_timeout, int | float) or not self.tool_timeout > 0:
-            raise InputError(
-                f"tool_timeout must be a number of seconds above 0, not {self.tool_timeout!r}."
-            )
+        check_seconds("tool_timeout", self.tool_timeout)

@@ -12,12 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 
+from mistral_nb.agents.functions import inner
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["Signature", "inner", "read_signature"]
+__all__ = ["Signature", "read_signature"]
 
 _SECTION = re.compile(r"^([A-Z][A-Za-z ]*):\s*$")
 _PARAMETER = re.compile(r"^\*{0,2}(\w+)\s*(?:\([^)]*\))?:\s*(.*)$")
@@ -68,13 +69,6 @@ def read_signature(function: Callable[..., Any], name: str) -> Signature:
         ) from error
     positional = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_ONLY)
     return Signature(summary, _tidy(schema), model, positional)
-
-
-def inner(function: Callable[..., Any]) -> Any:
-    """Return the function whose name, docstring and annotations count."""
-    while isinstance(function, functools.partial):
-        function = function.func
-    return function
 
 
 def _parameters(function: Callable[..., Any], name: str) -> list[inspect.Parameter]:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 from pydantic import BaseModel, ValidationError
 
-from mistral_nb.agents.signatures import inner, read_signature
-from mistral_nb.agents.threads import contained, in_thread
+from mistral_nb.agents.consent import check_approve
+from mistral_nb.agents.functions import called, inner
+from mistral_nb.agents.signatures import read_signature
 from mistral_nb.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ class Tool:
         function: What is called.
         approve: Consent for this tool alone; None leaves it to the conversation.
         timeout: Seconds it may take; None leaves it to the conversation.
-        arguments: Model that checks the arguments; None passes them on as they are.
+        arguments: Model that checks the arguments; None passes them on as they are, where the
+            tool's own server checks them.
         positional: Names of parameters that take no keyword.
+
+    Raises:
+        InputError: The name, ``approve`` or ``timeout`` cannot be used.
     """
 
     name: str
@@ -49,8 +53,14 @@ class Tool:
     approve: Any = None
     timeout: float | None = None
     arguments: type[BaseModel] | None = field(default=None, repr=False)
-    """Validates the arguments; None takes any object (the tool's own server does it)."""
     positional: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if self.approve is not None:
+            check_approve(self.approve)
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout)
 
     def as_wire(self) -> dict[str, Any]:
         """Return it as the API takes it."""
@@ -112,15 +122,7 @@ class Tool:
         """
         args = [values[name] for name in self.positional if name in values]
         named = {name: value for name, value in values.items() if name not in self.positional}
-        if _is_async(self.function):
-            try:
-                return await self.function(*args, **named)
-            except (KeyboardInterrupt, SystemExit) as raised:  # either would end the loop
-                raise contained(raised) from raised
-        result = await in_thread(
-            functools.partial(self.function, *args, **named), f"tool {self.name}"
-        )
-        return await result if inspect.isawaitable(result) else result
+        return await called(functools.partial(self.function, *args, **named), f"tool {self.name}")
 
 
 def tool(
@@ -135,7 +137,8 @@ def tool(
 
     Args:
         function: Its parameters need annotations; its docstring (Google style) describes
-            it and them. What a partial has bound, the model does not see.
+            it and them. What a partial has bound, the model does not see. Of a tool, as an
+            MCP server has them, another one is made.
         name: Name for the model; else the function's own.
         description: Description for the model; else the docstring's.
         approve: Consent for this tool alone: ``"ask"``, ``"always"``, ``"never"`` or a
@@ -146,33 +149,54 @@ def tool(
         The tool.
 
     Raises:
-        InputError: No schema can be made of it; the message says what to change.
+        InputError: No schema can be made of it, or an option cannot be used; the message says
+            what to change.
     """
+    asked = {"name": name, "description": description, "approve": approve, "timeout": timeout}
+    given = {option: value for option, value in asked.items() if value is not None}
     if isinstance(function, Tool):
-        return function
+        return replace(function, **given) if given else function
     if not callable(function):
         raise InputError(
             f"A tool must be a function or a connector's name, not {function!r}. "
             f"Connectors are: {', '.join(CONNECTORS)}."
         )
     target = inner(function)
-    called = name or getattr(target, "__name__", None) or _snake(type(target).__name__)
-    if not _NAME.fullmatch(called):
-        raise InputError(
-            f"A tool cannot be called {called!r}: letters, digits, _ and - only, at most 64. "
-            "Give it a name: mnb.agents.tool(function, name=...)."
-        )
-    found = read_signature(function, called)
-    return Tool(
-        name=called,
-        description=found.description if description is None else description,
+    own = name or getattr(target, "__name__", None) or _snake(type(target).__name__)
+    _check_name(own)
+    found = read_signature(function, own)
+    made = Tool(
+        name=own,
+        description=found.description,
         parameters=found.schema,
         function=function,
-        approve=approve,
-        timeout=timeout,
         arguments=found.model,
         positional=found.positional,
     )
+    return replace(made, **given)
+
+
+def _check_name(name: str) -> None:
+    """Refuse what the API does not take as the name of a tool.
+
+    Raises:
+        InputError: It is none.
+    """
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise InputError(
+            f"A tool cannot be called {name!r}: letters, digits, _ and - only, at most 64. "
+            "Give it a name: mnb.agents.tool(function, name=...)."
+        )
+
+
+def check_seconds(name: str, seconds: Any) -> None:
+    """Refuse what is no time that a tool may take.
+
+    Raises:
+        InputError: It is none; infinity is one.
+    """
+    if not isinstance(seconds, int | float) or not seconds > 0:
+        raise InputError(f"{name} must be a number of seconds above 0, not {seconds!r}.")
 
 
 class ToolSet:
@@ -256,14 +280,6 @@ def _connector(value: Any) -> dict[str, Any] | None:
             raise InputError(f"A connector needs a type, as in {{'type': 'web_search'}}: {value}")
         return value
     return None
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    target = inner(function)
-    return inspect.iscoroutinefunction(target) or (
-        not inspect.isroutine(target)
-        and inspect.iscoroutinefunction(getattr(type(target), "__call__", None))  # noqa: B004
-    )
 
 
 def _problem(error: Mapping[str, Any]) -> str:

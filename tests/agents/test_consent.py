@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from mistral_nb.agents.consent import Decision, check_approve, decide
@@ -75,6 +76,50 @@ def test_a_function_gives_reasons_or_fails_safe() -> None:
     assert decided(patient) == Decision(allowed=True, arguments={"a": 2})
 
 
+def test_a_function_may_be_anything_that_can_be_called() -> None:
+    """An object with an asynchronous call is awaited; numpy's True is a True."""
+
+    class Rule:
+        async def __call__(self, name: str, arguments: dict) -> bool:
+            return arguments["a"] == 1
+
+    assert decided(Rule()).allowed
+    assert decided(lambda *_: np.bool_(True)).allowed
+    assert not decided(lambda *_: np.bool_(False)).allowed
+
+
+@pytest.mark.parametrize("answer", [None, 1, [True], np.array([True])], ids=repr)
+def test_an_answer_that_is_none_says_so(answer: Any) -> None:
+    """A forgotten return, or a value that is only like True: no consent, and the reason why."""
+    decision = decided(lambda *_: answer)
+    assert not decision.allowed
+    assert f"returned {type(answer).__name__}; it must be True, False or" in decision.reason
+
+
+def test_a_rule_that_breaks_off_harms_nothing_else() -> None:
+    """An exit, or an error that cannot even be told, is a denial."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    async def leaves(name: str, arguments: dict) -> bool:
+        raise SystemExit
+
+    async def fails(name: str, arguments: dict) -> bool:
+        raise Mute
+
+    assert "SystemExit" in decided(leaves).reason
+    assert decided(fails).reason == "The approve function failed: Mute"
+
+
+@pytest.mark.parametrize("fields", [{"allowed": 1}, {"reason": None}, {"arguments": "{}"}])
+def test_a_decision_of_other_types_is_refused(fields: dict) -> None:
+    """What is only like a consent is none."""
+    with pytest.raises(InputError, match="allowed must be a bool"):
+        Decision(**{"allowed": True, **fields})
+
+
 @pytest.mark.parametrize("approve", ["yes", 1, None, {"f": "maybe"}])
 def test_what_is_no_rule_is_refused(approve: Any) -> None:
     """With the words that are."""
@@ -135,6 +180,16 @@ def test_edited_arguments_that_do_not_fit_are_refused(chat: Conversation, asked:
     assert not consent.done
     consent.deny()
     handle.result(10)
+
+
+def test_arguments_that_a_rule_gets_wrong_are_told(chat: Conversation, ran: list[str]) -> None:
+    """The call fails with what does not fit; the turn goes on."""
+    chat.approve = lambda *_: Decision(allowed=True, arguments={"whom": "Grace"})
+    turn = chat.send("Send a mail to Ada").result(10)
+    (use,) = turn.tool_calls
+    assert (use.state, turn.status, ran) == ("failed", "done", [])
+    assert "the rule changed the arguments" in use.text
+    assert "person: Field required" in use.text
 
 
 def test_the_first_answer_counts(chat: Conversation, ran: list[str], asked: Callable) -> None:

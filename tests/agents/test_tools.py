@@ -210,6 +210,32 @@ def test_what_cannot_be_a_tool_says_why(function: Any, words: str) -> None:
         tool(function)
 
 
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"approve": "allways"}, "approve must be 'ask', 'always', 'never'"),
+        ({"timeout": 0}, "timeout must be a number of seconds above 0"),
+        ({"timeout": "9"}, "timeout must be a number of seconds above 0"),
+        ({"name": "two words"}, "cannot be called 'two words'"),
+    ],
+)
+def test_options_of_a_tool_are_checked(options: dict, words: str) -> None:
+    """When it is made, not when a model calls it."""
+    with pytest.raises(InputError, match=words):
+        tool(stock, **options)
+
+
+def test_a_tool_of_a_tool_has_other_options() -> None:
+    """Such as a name or a consent of its own for a tool of an MCP server; the first stays."""
+    first = tool(stock)
+    second = tool(first, name="shelf", approve="never", timeout=3)
+    assert (second.name, second.approve, second.timeout) == ("shelf", "never", 3)
+    assert second.as_wire()["function"]["name"] == "shelf"
+    assert (first.name, first.approve) == ("stock", None)
+    assert call(second, product="ab") == 2
+    assert tool(first) is first
+
+
 def test_names_that_collide_are_refused() -> None:
     """Two tools of one name cannot be told apart; a name of its own helps."""
     with pytest.raises(InputError, match=r"Two tools are called 'stock'.*name="):

@@ -225,6 +225,34 @@ def test_asynchronous_tools_run_on_the_loop(with_tools: Callable) -> None:
     assert "RuntimeError: asyncio.run() cannot be called" in result_of(broken, "Weather in A?").text
 
 
+def test_a_result_is_put_into_words_beside_the_loop(with_tools: Callable) -> None:
+    """However long that takes, other turns go on; where it fails, the model is told."""
+    begun, release = threading.Event(), threading.Event()
+
+    class Slow:
+        def __str__(self) -> str:
+            begun.set()
+            assert release.wait(20)
+            return "slow"
+
+    class Mute:
+        def __str__(self) -> str:
+            raise ValueError("no words")
+
+    def get_weather(city: str) -> Any:
+        """Look at the weather."""
+        return Slow() if city == "Paris" else Mute()
+
+    chat = with_tools(get_weather)
+    handle = chat.send("Weather in Paris?")
+    assert begun.wait(10)
+    assert with_tools().send("Say: meanwhile").result(10).text == "meanwhile"
+    release.set()
+    assert [use.text for use in handle.result(10).tool_calls] == ['"slow"']
+    use = result_of(chat, "Weather in Rome?")
+    assert (use.state, "cannot be told: ValueError: no words" in use.text) == ("failed", True)
+
+
 def test_ten_megabytes_reach_the_model_cut(with_tools: Callable) -> None:
     """The result that is sent and kept is short, and says how long it was."""
 
