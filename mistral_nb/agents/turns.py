@@ -65,7 +65,7 @@ class TurnHandle(LiveHandle[Turn]):
         self._grown = GrowingTurn()
         self._grown.put("message.input", {"role": "user", "content": content})
         self._status: Status = "queued"
-        self._finish = "stop"
+        self._finish_reason = "stop"
         self._error = ""
         self._asks: list[Consent] = []
         self._saved = 0.0
@@ -86,7 +86,7 @@ class TurnHandle(LiveHandle[Turn]):
             parent=self._parent,
             entries=self._grown.entries,
             status=self._status,
-            finish_reason=self._finish if self._status in {"done", "stopped"} else None,
+            finish_reason=self._finish_reason if self._status in {"done", "stopped"} else None,
             error=self._error,
             usage=self._grown.usage,
             model=self.model,
@@ -236,7 +236,7 @@ class TurnHandle(LiveHandle[Turn]):
             if not answers.results and not answers.confirmations:
                 return
             ask = remote.append(self._grown.remote, *answers)
-        self._finish = "max_rounds"
+        self._finish_reason = "max_rounds"
 
     async def _ask(self, ask: remote.Ask) -> None:
         """Send one request; where the server has lost its memory, send it ours instead."""
@@ -286,10 +286,10 @@ class TurnHandle(LiveHandle[Turn]):
 
     def _completed(self, *, stopped: bool) -> tuple[Turn, Record]:
         if stopped:
-            self._finish = "stopped"
+            self._finish_reason = "stopped"
         self._close("stopped" if stopped else "done", settled=not stopped)
         turn = self.turn
-        record = TurnComplete(self.request_id, turn.text, turn.usage, self._finish, turn)
+        record = TurnComplete(self.request_id, turn.text, turn.usage, self._finish_reason, turn)
         return turn, record
 
     def _failed(self, error: Exception) -> Record:
@@ -308,7 +308,7 @@ class TurnHandle(LiveHandle[Turn]):
         self._seconds = self.seconds
         if self._node is not None:
             self._node.remote = self._grown.remote
-            self._node.settled = settled and self._grown.complete and self._finish == "stop"
+            self._node.settled = settled and self._grown.complete and self._finish_reason == "stop"
             self._node.last = self.turn
             self.conversation.history.keep_turn(self._node, self.turn)
 
