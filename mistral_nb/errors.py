@@ -398,7 +398,8 @@ class JobError(MistralNbError):
 
     Attributes:
         job_id: The job.
-        status: ``"failed"``, ``"cancelled"`` or ``"uncertain"``.
+        status: ``"failed"``, ``"cancelled"`` or ``"uncertain"``; or ``"queued"`` or ``"delayed"``
+            where it waits and the worker here has stopped, for the server refuses its key.
     """
 
     def __init__(self, message: str, *, job_id: str, status: str) -> None:

@@ -19,6 +19,7 @@ import orjson
 
 from mistral_nb.errors import MissingPackage, SettingsError, StoreError
 from mistral_nb.jobs.bull_wire import (
+    KEPT_FOR,
     KINDS,
     bull_states,
     marked,
@@ -94,7 +95,7 @@ class BullEngine:
             yield self._queue
         except (RedisError, OSError) as error:
             raise StoreError(
-                f"Redis at {self.where} cannot be used: {str(error).rstrip('.')}. Is it running?"
+                f"Redis at {self.where} cannot be used: {str(error).rstrip('.')}. {_advice(error)}"
             ) from error
 
     async def add(self, specs: Sequence[Spec]) -> None:
@@ -177,9 +178,11 @@ class BullEngine:
                 raw["finishedOn"] = str(round(time.time() * 1000))
                 pipe = queue.client.pipeline(transaction=True)
                 pipe.hset(self.key("mnb:cancelled"), job_id, orjson.dumps(raw))
+                pipe.zadd(self.key("mnb:cancelled-at"), {job_id: time.time()})
                 fields = {"event": "failed", "jobId": job_id, "failedReason": raw["failedReason"]}
                 pipe.xadd(self.key("events"), fields)
                 await pipe.execute()
+                await self._forget_cancelled(time.time() - KEPT_FOR)
                 return True
             if not active:
                 return False
@@ -187,6 +190,13 @@ class BullEngine:
         for tell in tuple(self.on_cancel):
             tell(job_id)
         return True
+
+    async def _forget_cancelled(self, before: float) -> None:
+        """Forget jobs that were cancelled before a time, as BullMQ does those that ended."""
+        client, when = self._queue.client, self.key("mnb:cancelled-at")
+        if old := await client.zrangebyscore(when, "-inf", before, start=0, num=READ_AT_ONCE):
+            await client.hdel(self.key("mnb:cancelled"), *old)
+            await client.zrem(when, *old)
 
     async def replay(self, job_id: str, *, again: bool = True) -> bool:
         """Queue a job again that ended without success."""
@@ -198,6 +208,7 @@ class BullEngine:
                 raw = orjson.loads(gone)
                 await queue.add(raw["name"], orjson.loads(raw["data"]), orjson.loads(raw["opts"]))
                 await queue.client.hdel(self.key("mnb:cancelled"), job_id)
+                await queue.client.zrem(self.key("mnb:cancelled-at"), job_id)
                 return True
             if await queue.getJobState(job_id) != "failed":
                 return False
@@ -276,6 +287,20 @@ def _without_password(url: str) -> str:
             "%40 and %2F."
         )
     return where
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about an error of Redis."""
+    from redis.exceptions import AuthenticationError, OutOfMemoryError, ResponseError
+
+    text = str(error)
+    if isinstance(error, AuthenticationError) or text.startswith(("NOAUTH", "WRONGPASS")):
+        return "Give its password in the address: redis://:PASSWORD@host:6379/0."
+    if isinstance(error, OutOfMemoryError) or "OOM" in text:
+        return "Its memory is full: give it more (maxmemory), or clear old data away."
+    if isinstance(error, ResponseError):
+        return "The queue's jobs are as they were."
+    return "Is it running?"
 
 
 def _client(url: str, *, single: bool = False) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mistral_nb.jobs.model import Status
 
 __all__ = [
+    "KEPT_FOR",
     "KINDS",
     "bull_states",
     "marked",

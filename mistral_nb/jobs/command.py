@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mistral_nb.errors import InputError
+from mistral_nb.errors import InputError, MistralNbError
 from mistral_nb.portal import wait_interruptibly
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def work(session: _Session, options: argparse.Namespace) -> int:
 
     Raises:
         InputError: The module with handlers cannot be imported.
+        MistralNbError: It stopped by itself: the server refuses its key.
     """
     if options.handlers:
         _import(options.handlers)
@@ -51,12 +52,15 @@ def work(session: _Session, options: argparse.Namespace) -> int:
     ending = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ending.set())
+    worker.when_ended(ending.set)
     wait_interruptibly(ending.wait)
     print(f"Ending: {len(worker.active)} jobs under way.", file=sys.stderr, flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(1))
     worker.stop()
     queue.close()
+    if worker.trouble is not None:
+        raise MistralNbError(worker.trouble)
     return 0
 
 

@@ -277,9 +277,10 @@ class _QueueCrew:
         lonely = time.monotonic() - self._moved > silence and not self._queue.working
         where = self._queue.engine.where
         self._trouble(
-            f"No worker takes up the requests in the queue {where}. Start one here with "
+            self._queue.trouble
+            or f"No worker takes up the requests in the queue {where}. Start one here with "
             "queue.work(), or on any machine with mistral-nb worker --queue ADDRESS."
-            if lonely
+            if lonely or self._queue.trouble
             else ""
         )
 

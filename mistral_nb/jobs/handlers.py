@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from mistral_nb.client import Connection
-    from mistral_nb.jobs.running import JobContext
+    from mistral_nb.jobs.context import JobContext
     from mistral_nb.replies import Reply
 
 __all__ = ["BUILT_IN"]

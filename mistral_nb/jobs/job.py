@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Self
 
 from mistral_nb.errors import JobError, MistralNbError
@@ -111,7 +110,8 @@ class Job:
             That value, as JSON carries it.
 
         Raises:
-            JobError: It failed, was cancelled, or ended in doubt: see ``status`` on it.
+            JobError: It failed, was cancelled, or ended in doubt: see ``status`` on it; or it
+                waits, and the worker here has stopped, for the server refuses its key.
             WaitTimeout: The time is up; the job goes on.
         """
         waiting = Handle(self._queue.portal, self._wait)
@@ -122,7 +122,12 @@ class Job:
             raise
 
     def __await__(self) -> Generator[Any, None, Any]:
-        return Handle(self._queue.portal, self._wait).__await__()
+        waiting = Handle(self._queue.portal, self._wait)
+        try:
+            return (yield from waiting.__await__())
+        except BaseException:
+            waiting.stop()
+            raise
 
     async def _refresh(self) -> Snapshot:
         found = await self._queue.engine.get(self.id)
@@ -139,9 +144,11 @@ class Job:
         await self._queue.watched()
         with self._queue.end_of(self.id) as ended:
             while not (await self._refresh()).ended:
-                with contextlib.suppress(TimeoutError):
+                try:
                     async with asyncio.timeout(CHECK_EVERY):
                         await ended.wait()
+                except TimeoutError:
+                    self._check_that_somebody_works()
         if self._seen.status == "completed":
             return self._seen.result
         raise JobError(
@@ -149,6 +156,16 @@ class Job:
             job_id=self.id,
             status=self._seen.status,
         )
+
+    def _check_that_somebody_works(self) -> None:
+        """Raise where the worker here has stopped by itself and no other took the job up."""
+        waits = self._seen.status in {"queued", "delayed"}
+        if waits and (trouble := self._queue.trouble) is not None:
+            raise JobError(
+                f"The job {self.id!r} waits in the queue. {trouble}",
+                job_id=self.id,
+                status=self._seen.status,
+            )
 
 
 _ENDS = {"failed": "failed", "cancelled": "was cancelled", "uncertain": "is uncertain"}
@@ -172,7 +189,12 @@ class JobEvents:
         return self
 
     async def __anext__(self) -> JobRecord:
-        record = await Handle(self._queue.portal, self._next)
+        waiting = Handle(self._queue.portal, self._next)
+        try:
+            record = await waiting
+        except BaseException:  # cancelled: on the portal, too, nobody must wait on
+            waiting.stop()
+            raise
         if record is None:
             raise StopAsyncIteration
         return record
@@ -181,7 +203,12 @@ class JobEvents:
         return self
 
     def __next__(self) -> JobRecord:
-        record = Handle(self._queue.portal, self._next).result()
+        waiting = Handle(self._queue.portal, self._next)
+        try:
+            record = waiting.result()
+        except BaseException:
+            waiting.stop()
+            raise
         if record is None:
             raise StopIteration
         return record

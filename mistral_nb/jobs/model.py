@@ -139,7 +139,12 @@ class Limit:
     seconds: float
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.starts, int) and self.starts >= 1 and self.seconds > 0):
+        if not (
+            isinstance(self.starts, int)
+            and isinstance(self.seconds, int | float)
+            and self.starts >= 1
+            and 0 < self.seconds < math.inf
+        ):
             raise InputError(
                 "limiter must be (starts, seconds), both above 0, such as (10, 1.0), "
                 f"not {(self.starts, self.seconds)!r}."
@@ -147,6 +152,19 @@ class Limit:
 
     def __str__(self) -> str:
         return f"{self.starts}/{self.seconds:g}s"
+
+    @classmethod
+    def of(cls, limiter: Any) -> Limit:
+        """Make a limit of a pair (starts, seconds).
+
+        Raises:
+            InputError: It is no such pair.
+        """
+        if not isinstance(limiter, tuple | list) or len(limiter) != 2:  # noqa: PLR2004 - a pair
+            raise InputError(
+                f"limiter must be (starts, seconds), such as (10, 1.0), not {limiter!r}."
+            )
+        return cls(*limiter)
 
     @classmethod
     def parse(cls, text: str) -> Limit:
@@ -343,7 +361,9 @@ def make_spec(
             f"priority must be a whole number from 0 (first) to {HIGHEST_PRIORITY_NUMBER}, "
             f"not {priority!r}."
         )
-    if callback_url is not None and not callback_url.startswith(("http://", "https://")):
+    if callback_url is not None and not (
+        isinstance(callback_url, str) and callback_url.startswith(("http://", "https://"))
+    ):
         raise InputError(f"callback_url must begin with http:// or https://, not {callback_url!r}.")
     return Spec(
         id=f"job-{uuid.uuid4().hex[:16]}" if job_id is None else checked_id(job_id),

@@ -6,10 +6,10 @@ import asyncio
 import re
 import threading
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from mistral_nb.errors import InputError, StoreError
+from mistral_nb.jobs.engines import open_engine
 from mistral_nb.jobs.job import Job
 from mistral_nb.jobs.model import ENDED, STATUSES, Limit, Snapshot, make_spec
 from mistral_nb.jobs.running import JobRunner, find_handler
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
-    from mistral_nb.jobs.engine import Engine
     from mistral_nb.jobs.model import Note, OnUncertain, Spec, Status
     from mistral_nb.jobs.running import Handler
     from mistral_nb.portal import Portal
@@ -30,8 +29,6 @@ __all__ = ["Queue"]
 
 T = TypeVar("T")
 LEASE = 30.0
-_DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-"""Names that are devices on Windows, not files; no queue's name begins with a plus."""
 
 
 class Queue:
@@ -72,7 +69,9 @@ class Queue:
         self.connection = connection
         self.bus = bus
         self.portal: Portal = connection.portal
-        self.engine = _open(url, self, lease)
+        self.engine = open_engine(
+            url, name, connection.settings.home / "queues", lease, lambda: self.status_base
+        )
         self._handlers: dict[str, Handler] = {}
         self._workers: list[Worker] = []
         self._ends: dict[str, list[asyncio.Event]] = {}
@@ -141,7 +140,11 @@ class Queue:
         Raises:
             InputError: One of them cannot be a job; none is added.
         """
-        specs = [make_spec(**job) for job in jobs]
+        try:
+            specs = [make_spec(**job) for job in jobs]
+        except TypeError as error:
+            reason = str(error).replace("make_spec", "add")
+            raise InputError(f"Each job must be a dict of add()'s arguments: {reason}.") from None
 
         async def work() -> list[Job]:
             return await self._add(specs)
@@ -182,11 +185,14 @@ class Queue:
             A handle on how each was when it was read.
 
         Raises:
-            InputError: There is no such status.
+            InputError: There is no such status, or ``limit`` is no number of jobs.
         """
         wanted = [status] if isinstance(status, str) else list(status or STATUSES)
         if unknown := [each for each in wanted if each not in STATUSES]:
             raise InputError(f"No status is {unknown[0]!r}: there are {', '.join(STATUSES)}.")
+
+        if not isinstance(limit, int) or limit < 1:
+            raise InputError(f"limit must be a whole number from 1, not {limit!r}.")
 
         async def work() -> list[Snapshot]:
             return await self.engine.listing(wanted, limit, newest=newest)
@@ -296,7 +302,7 @@ class Queue:
             raise InputError(f"concurrency must be a whole number from 1, not {concurrency!r}.")
         if on_uncertain not in {"ask", "retry"}:
             raise InputError(f"on_uncertain must be 'ask' or 'retry', not {on_uncertain!r}.")
-        limit = None if limiter is None else Limit(*limiter)
+        limit = None if limiter is None else Limit.of(limiter)
 
         def runner() -> JobRunner:
             return JobRunner(
@@ -321,6 +327,11 @@ class Queue:
     def working(self) -> bool:
         """True while a worker of this process carries out its jobs."""
         return any(worker.running for worker in self._workers)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why this object's worker stopped by itself, while no other works; None if it did not."""
+        return None if self.working else next((w.trouble for w in self._workers if w.trouble), None)
 
     def close(self) -> None:
         """Stop this queue's workers and let go of its file or connections."""
@@ -389,28 +400,3 @@ class Queue:
             if self._unwatch is not None:
                 await self._unwatch()
             await self.engine.close()
-
-
-def _open(url: str | None, queue: Queue, lease: float) -> Engine:
-    """Choose the engine by the address."""
-    if not lease > 0:
-        raise InputError(f"lease must be a number of seconds above 0, not {lease!r}.")
-    scheme = "sqlite" if url is None else url.partition(":")[0].lower()
-    if scheme in {"redis", "rediss", "unix"}:
-        from mistral_nb.jobs.bull import BullEngine
-
-        return BullEngine(str(url), queue.name, lease, lambda: queue.status_base)
-    if scheme != "sqlite":
-        raise InputError(  # the address is not quoted: it may hold a password
-            "A queue's address begins with sqlite:/// or redis://, as in sqlite:///path/to/file "
-            "and redis://host:6379/0; None is a file in the home folder."
-        )
-    from mistral_nb.jobs.embedded import EmbeddedEngine
-
-    mark = "+" if _DEVICE.match(queue.name) else ""
-    path = queue.connection.settings.home / "queues" / f"{mark}{queue.name}.sqlite"
-    if url is not None:
-        path = Path(url.removeprefix("sqlite://").removeprefix("/"))
-        if url.startswith("sqlite:////"):
-            path = Path("/") / path
-    return EmbeddedEngine(path, lease, lambda: queue.status_base)

@@ -1,4 +1,4 @@
-"""Carrying a job out: its handler, its time limit, its context, and how the attempt ended."""
+"""Carrying a job out: its handler, its time limit, and how the attempt ended."""
 
 from __future__ import annotations
 
@@ -6,30 +6,32 @@ import asyncio
 import inspect
 import logging
 import random
-import threading
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from mistral_nb.errors import (
-    ApiError,
     AuthenticationError,
     InputError,
     InvalidRequestError,
     MistralNbError,
     NotFoundError,
-    RateLimitError,
-    ServerUnreachable,
     SettingsError,
-    StreamError,
-    StreamRefused,
+)
+from mistral_nb.jobs.context import (
+    LONGEST_WAIT,
+    GiveUp,
+    Held,
+    InDoubt,
+    JobContext,
+    Lost,
+    RetryLater,
 )
 from mistral_nb.jobs.model import LONGEST_ERROR, Outcome, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Callable, Mapping
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus
@@ -38,12 +40,16 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., Any]
 
-__all__ = ["GiveUp", "InDoubt", "JobContext", "JobRunner", "RetryLater", "find_handler", "handler"]
+__all__ = ["JobRunner", "find_handler", "handler"]
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 3600.0
 JITTER = 0.25
 """Each wait is stretched or shortened by up to this share, so that crowds disperse."""
+UNWINDING = 5.0
+"""Seconds that a handler whose time is up has for its own ending."""
+MOST_DOUBLINGS = 40
+"""More of them than any wait has; 2.0 to the power of 1,024 is no number."""
 _HOPELESS = (
     InputError,
     SettingsError,
@@ -52,39 +58,6 @@ _HOPELESS = (
     NotFoundError,
 )
 """What another attempt cannot change."""
-
-
-class RetryLater(Exception):  # noqa: N818 - says what to do
-    """Raise it in a handler: the job is tried again after so many seconds.
-
-    Args:
-        seconds: How long to wait.
-        reason: Why, for people.
-    """
-
-    def __init__(self, seconds: float, reason: str = "tried again later") -> None:
-        super().__init__(reason)
-        self.seconds = seconds
-
-
-class GiveUp(Exception):  # noqa: N818
-    """Raise it in a handler: the job has failed, whatever attempts are left."""
-
-
-class InDoubt(Exception):  # noqa: N818
-    """A paid call was under way when a worker was lost: it may have been carried out."""
-
-
-class _Lost(Exception):  # noqa: N818
-    """The job is in other hands by now."""
-
-
-class _Held(Exception):  # noqa: N818
-    """The server asked this process, or another one, for a pause."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the server asked for a pause of {seconds:.1f} s")
-        self.seconds = seconds
 
 
 _everywhere: dict[str, Handler] = {}
@@ -114,147 +87,6 @@ def find_handler(own: Mapping[str, Handler], name: str) -> Handler | None:
     return own.get(name) or _everywhere.get(name) or BUILT_IN.get(name)
 
 
-class JobContext:
-    """What a handler knows of its job, and what it can tell.
-
-    Args:
-        claim: The job, as this worker holds it.
-        paid: What was paid for in earlier attempts.
-        connection: The server, for handlers that ask it.
-        bus: The event bus of this process.
-        on_uncertain: What becomes of a call in doubt: ``"ask"`` or ``"retry"``.
-
-    Attributes:
-        job_id: The job's id.
-        name: Its name.
-        attempt: Number of this attempt, from 1.
-        attempts: Most attempts.
-        connection: The server, for handlers that ask it.
-        bus: The event bus of this process.
-    """
-
-    def __init__(
-        self,
-        claim: Claim,
-        paid: Paid,
-        connection: Connection,
-        bus: EventBus,
-        on_uncertain: OnUncertain,
-    ) -> None:
-        self.job_id = claim.spec.id
-        self.name = claim.spec.name
-        self.attempt = claim.attempt
-        self.attempts = claim.spec.attempts
-        self.connection = connection
-        self.bus = bus
-        self.doubts: set[str] = set()
-        """Paid calls that may have been carried out without an answer."""
-        self._claim = claim
-        self._paid = paid
-        self._again = on_uncertain == "retry"
-        self._loop = asyncio.get_running_loop()
-        self._over = threading.Event()
-        self._telling: asyncio.Task[None] | None = None
-        self._latest: bytes | None = None
-
-    def __repr__(self) -> str:
-        return f"JobContext({self.name!r}, attempt {self.attempt} of {self.attempts})"
-
-    @property
-    def cancelled(self) -> bool:
-        """True once nobody waits for the handler any more; a plain function should look."""
-        return self._over.is_set()
-
-    def progress(self, value: Any) -> None:
-        """Tell how far the job is; from any thread, as often as you like.
-
-        Args:
-            value: Any JSON; of several in a row, listeners may get only the last.
-        """
-        body = encode(value, "progress")
-        self._loop.call_soon_threadsafe(self._tell, body)
-
-    def _tell(self, body: bytes) -> None:
-        self._latest = body
-        if self._telling is None:
-            self._telling = self._loop.create_task(self._keep_telling())
-
-    async def _keep_telling(self) -> None:
-        while (body := self._latest) is not None:
-            self._latest = None
-            await self._paid.progress(self._claim, body)
-        self._telling = None
-
-    async def pay(self, key: str, send: Callable[[], Awaitable[Any]]) -> Any:
-        """Make a paid call once, whatever happens to this process.
-
-        An intent is written down before the call and the response after it. If the job is
-        taken up again after a crash, a response that is there is returned without a call;
-        an intent without a response makes the job ``uncertain``, unless the worker was told
-        ``on_uncertain="retry"``.
-
-        Args:
-            key: Names the call within the job; the same key is the same call.
-            send: Makes the call and returns JSON; runs on the toolkit's loop.
-
-        Returns:
-            The response.
-
-        Raises:
-            ApiError: The server refused; that is not paid for.
-            InDoubt: It was under way in a crash; a handler that lets it pass makes the job
-                ``uncertain``.
-        """
-        if (pause := self.connection.wait_until - time.monotonic()) > 0:
-            raise _Held(pause)
-        state, response = await self._paid.begin(self._claim, key, again=self._again)
-        if state == "wait":
-            raise _Held(float(response or 0) / 1000)
-        if state == "done" and response is not None:
-            return orjson.loads(response)
-        if state == "lost":
-            raise _Lost
-        self.doubts.add(key)
-        if state == "open":
-            raise InDoubt("it was under way when a worker was lost")
-        try:
-            value = await self._send(send)
-        except BaseException as error:
-            if _surely_unpaid(error):
-                self.doubts.discard(key)
-                await self._paid.end(self._claim, key, None)
-            raise
-        await self._paid.end(self._claim, key, encode(value, "a paid call's response"))
-        self.doubts.discard(key)
-        return value
-
-    async def _send(self, send: Callable[[], Awaitable[Any]]) -> Any:
-        try:
-            return await asyncio.wrap_future(self.connection.portal.spawn(send))
-        except RateLimitError as error:
-            if error.retry_after:
-                await self._paid.hold(error.retry_after)  # and so all other workers
-            raise
-
-    def end(self) -> None:
-        """Take note that the attempt is over."""
-        self._over.set()
-
-    async def settle(self) -> None:
-        """Wait until all progress is told."""
-        if self._telling is not None:
-            await self._telling
-
-
-def _surely_unpaid(error: BaseException) -> bool:
-    """Return True if a call that ended so cannot be on the bill."""
-    if isinstance(error, ServerUnreachable):
-        return not error.sent
-    if isinstance(error, StreamError):
-        return isinstance(error, StreamRefused)
-    return isinstance(error, ApiError | InputError | SettingsError)
-
-
 class JobRunner:
     """Carries claims out with the handlers of a queue; one for each worker, on its loop.
 
@@ -263,7 +95,13 @@ class JobRunner:
         connection: For handlers that ask the server.
         bus: Where handlers may publish.
         on_uncertain: ``"ask"``: a doubtful paid call ends the job; ``"retry"``: it is made again.
+
+    Attributes:
+        on_refusal: Called with the server's words when it turns this worker away: its jobs are
+            handed back, and it should take no more.
     """
+
+    on_refusal: Callable[[str], object] = staticmethod(lambda _: None)
 
     def __init__(
         self,
@@ -322,15 +160,12 @@ class JobRunner:
             if timed_out:
                 task.cancel()
                 context.end()
-                await asyncio.wait((task,))
+                await asyncio.wait((task,), timeout=UNWINDING)
             await context.settle()
-        except Exception as error:  # the store failed; the attempt's own end still counts
-            if not task.done():
-                task.cancel()
-            return self._after(claim, context, error)
         finally:
             context.end()
-            del self._running[claim.spec.id]
+            # A job that was lost and came back here has one entry, whoever ends first.
+            self._running.pop(claim.spec.id, None)
             reason = self._reasons.pop(claim.spec.id, None)
         return self._outcome(claim, context, task, reason, timed_out=timed_out)
 
@@ -343,6 +178,9 @@ class JobRunner:
         *,
         timed_out: bool,
     ) -> Outcome:
+        if not task.done():
+            late = f"It took longer than its {claim.spec.timeout:g} s, and would not be cancelled."
+            return self._after(claim, context, TimeoutError(late))
         error = None if task.cancelled() else task.exception()
         if not task.cancelled() and error is None:
             try:
@@ -362,10 +200,14 @@ class JobRunner:
     def _after(self, claim: Claim, context: JobContext, error: BaseException) -> Outcome:
         """Decide what follows a failure: an end, or another attempt after a wait."""
         told = self._told(error)
-        if isinstance(error, _Lost):
+        if isinstance(error, Lost):
             return Outcome("queued")  # which is not written: the token is an old one
-        if isinstance(error, _Held):  # no attempt is lost, and its new start counts anew
+        if isinstance(error, Held):  # no attempt is lost, and its new start counts anew
             return Outcome("queued", delay=error.seconds)
+        if context.refusal is not None:
+            told = self._told(context.refusal)
+            self.on_refusal(told)
+            return Outcome("queued", error=told)
         if context.doubts and self._on_uncertain == "ask":
             keys = ", ".join(sorted(context.doubts)[:5])
             return Outcome(
@@ -379,19 +221,28 @@ class JobRunner:
 
     def _told(self, error: BaseException) -> str:
         """Return an error's words, short and without the key."""
+        try:
+            words = str(error)
+        except Exception:  # a handler may raise what it likes
+            words = "without words"
         plain = isinstance(error, MistralNbError | GiveUp | RetryLater | InDoubt | TimeoutError)
-        text = str(error) if plain and str(error) else f"{type(error).__name__}: {error}"
-        return self._connection.without_key(text)[:LONGEST_ERROR]
+        text = words if plain and words else f"{type(error).__name__}: {words}"
+        text = self._connection.without_key(text)[:LONGEST_ERROR]
+        # File names may hold halves of characters, which neither SQLite nor Redis can write.
+        return text.encode("utf-8", "replace").decode()
 
 
 def _backoff(claim: Claim, error: BaseException) -> float:
     """Return the seconds until the next attempt: doubling, with jitter, or as was asked."""
     if isinstance(error, RetryLater):
-        return max(0.0, error.seconds)
-    wait = min(LONGEST_BACKOFF, claim.spec.backoff * 2.0 ** (claim.attempt - 1))
+        return error.seconds
+    doublings = min(claim.attempt - 1, MOST_DOUBLINGS)
+    wait = min(LONGEST_BACKOFF, claim.spec.backoff * 2.0**doublings)
     wait *= random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
     asked = getattr(error, "retry_after", None)
-    return wait if asked is None else max(wait, float(asked))
+    if not isinstance(asked, int | float):  # others' exceptions hold texts and more by that name
+        return wait
+    return max(wait, min(asked, LONGEST_WAIT))
 
 
 async def _call(function: Handler, claim: Claim, context: JobContext) -> Any:

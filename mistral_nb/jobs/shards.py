@@ -10,7 +10,7 @@ import orjson
 
 from mistral_nb.errors import ApiError, AuthenticationError, MistralNbError, StoreError
 from mistral_nb.explaining import api_error
-from mistral_nb.jobs.running import GiveUp, InDoubt
+from mistral_nb.jobs.context import GiveUp, InDoubt
 from mistral_nb.labelling.plan import server_of
 from mistral_nb.labelling.remote import passing
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from mistral_nb.client import Connection
-    from mistral_nb.jobs.running import JobContext
+    from mistral_nb.jobs.context import JobContext
 
 __all__ = ["REQUESTS", "ROWS_AT_ONCE", "answered", "in_doubt", "posted", "requests"]
 
@@ -85,12 +85,12 @@ async def _line(
     """
     try:
         reply = await context.pay(name, send)
-    except (AuthenticationError, StoreError):
-        raise  # it is not this request that is wrong
     except InDoubt:
         context.doubts.discard(name)
         return in_doubt(name)
     except MistralNbError as error:
+        if context.refusal is not None or isinstance(error, AuthenticationError | StoreError):
+            raise  # it is not this request that is wrong
         surely_unpaid = isinstance(error, ApiError) or not getattr(error, "sent", True)
         if surely_unpaid and passing(error, error) and context.attempt < context.attempts:
             raise

@@ -47,6 +47,8 @@ class Worker:
 
     Attributes:
         name: Host, process and a random part: unlike any other worker's.
+        trouble: Why it stopped by itself, in plain words: the server refuses its key. None if
+            it did not.
     """
 
     def __init__(
@@ -59,6 +61,7 @@ class Worker:
     ) -> None:
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.concurrency = concurrency
+        self.trouble: str | None = None
         self._engine = engine
         self._limit = limit
         self._grace = grace
@@ -118,6 +121,14 @@ class Worker:
         """
         return self._ended.wait(timeout)
 
+    def when_ended(self, call: Callable[[], object]) -> None:
+        """Have something called, on any thread, once the worker has ended.
+
+        Args:
+            call: What to call; at once if it has ended already.
+        """
+        self._work.add_done_callback(lambda _: call())
+
     def __enter__(self) -> Self:
         return self
 
@@ -129,7 +140,9 @@ class Worker:
     async def _prepare(self, runner: Callable[[], JobRunner]) -> tuple[Shift, JobRunner]:
         threads = ThreadPoolExecutor(self.concurrency, "mistral-nb job")
         asyncio.get_running_loop().set_default_executor(threads)
-        return Shift(self.concurrency, self._limit, self.name), runner()
+        working = runner()
+        working.on_refusal = self._give_up
+        return Shift(self.concurrency, self._limit, self.name), working
 
     async def _keep_working(self) -> None:
         """Work until the shift is closed; an engine that fails is set to work again."""
@@ -141,6 +154,16 @@ class Worker:
             if self._shift.closing:
                 return
             await asyncio.sleep(RESTART_AFTER)
+
+    def _give_up(self, reason: str) -> None:
+        """Take no more jobs: with this key, each would fail that another worker could do."""
+        if self.trouble is None:
+            self.trouble = (
+                f"The worker of {self._engine.where} stopped, for the server refuses its key. "
+                f"{reason} Its jobs are back in the queue: start a worker with another key."
+            )
+            log.error(self.trouble)
+            self._shift.close()
 
     def _hand_back(self) -> None:
         for job_id in self._runner.running:

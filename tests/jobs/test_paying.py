@@ -10,6 +10,7 @@ import pytest
 
 from mistral_nb.client import Connection
 from mistral_nb.errors import JobError
+from mistral_nb.jobs import job
 from mistral_nb.settings import resolve
 from tests.recorder import Arrival, Recorder, Say, chat_reply, refusal
 
@@ -18,8 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_nb.jobs import JobContext, Queue
+    from mistral_nb.simulator import Simulator
 
 MESSAGES = {"messages": [{"role": "user", "content": "Hello"}], "model": "m"}
+HELLO = {"prompt": "Hello"}
 
 
 @pytest.fixture
@@ -32,6 +35,13 @@ def recorder() -> Iterator[Recorder]:
 @pytest.fixture
 def linked(recorder: Recorder, home: Path) -> Connection:
     return Connection(resolve("a-key", recorder.url, home=home, timeout=5))
+
+
+@pytest.fixture
+def keyed(home: Path, make_simulator: Callable[..., Simulator]) -> Callable[[str], Connection]:
+    """Connect with a key to a server that knows one only: "right-key"."""
+    server = make_simulator(api_keys={"right-key"})
+    return lambda key: Connection(resolve(key, server.url, home=home, timeout=5))
 
 
 def test_an_answer_that_is_there_is_used_again(queue: Queue) -> None:
@@ -125,14 +135,60 @@ def test_an_answer_that_is_lost_is_a_doubt(
         assert job.result(20)["text"] == "yes"
 
 
-def test_a_wrong_key_is_no_doubt_and_no_secret(
+def test_a_wrong_key_sends_its_worker_home(
+    make_queue: Callable[..., Queue],
+    keyed: Callable[[str], Connection],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A worker whose key is refused gives its jobs back whole, says so, and takes no more."""
+    wrong, right = make_queue(keyed("wrong-key")), make_queue(keyed("right-key"))
+    jobs = wrong.add_many([{"name": "complete", "data": HELLO} for _ in range(6)]).result()
+    refused = wrong.work(concurrency=2)
+    assert refused.join(30)
+    assert wrong.counts().result()["queued"] + wrong.counts().result()["delayed"] == 6
+    with right.work():
+        assert all(job.result(30)["text"] for job in jobs)
+    assert {each.attempts_made for each in right.jobs("completed").result()} == {1}
+    assert "401" in str(refused.trouble)
+    assert str(refused.trouble) in caplog.text
+    assert "wrong-key" not in caplog.text
+
+
+def test_who_waits_for_a_worker_with_a_wrong_key_is_told(
+    make_queue: Callable[..., Queue],
+    keyed: Callable[[str], Connection],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waiting ends with the reason if the worker here was turned away; the job stays, and is done."""
+    monkeypatch.setattr(job, "CHECK_EVERY", 0.2)
+    queue = make_queue(keyed("wrong-key"))
+    asked = queue.add("complete", HELLO).result()
+    queue.work()
+    with pytest.raises(JobError, match="refuses its key") as told:
+        asked.result(30)
+    assert told.value.status in {"queued", "delayed"}
+    with make_queue(keyed("right-key")).work():
+        assert asked.result(30)["text"]
+
+
+def test_a_key_that_may_not_do_one_thing(
     make_queue: Callable[..., Queue], linked: Connection, recorder: Recorder
 ) -> None:
-    """401 ends a job at once; the key that the server quotes is in no record of the queue."""
-    recorder.script = lambda *_: refusal(401, "Bearer a-key is wrong")
+    """401 from a server that knows the key is that job's failure; its worker goes on."""
+
+    def script(_: int, arrival: Arrival) -> Say:
+        if "/models" in arrival.line:
+            return Say(body=b'{"object": "list", "data": []}')
+        if arrival.prompt == "forbidden":
+            return refusal(401, "a-key may not use this model")
+        return Say(body=chat_reply("yes"))
+
+    recorder.script = script
     queue = make_queue(linked)
-    job = queue.add("complete", MESSAGES).result()
-    with queue.work(), pytest.raises(JobError, match=r"\[key\] is wrong") as failed:
-        job.result(20)
+    with queue.work() as worker:
+        with pytest.raises(JobError, match=r"\[key\] may not use this model") as failed:
+            queue.add("complete", {"prompt": "forbidden"}).result().result(20)
+        assert queue.add("complete", {"prompt": "fine"}).result().result(20)["text"] == "yes"
+        assert worker.running
     assert failed.value.status == "failed"
-    assert "a-key" not in str(job.refresh().result())
+    assert "a-key" not in str(queue.jobs("failed").result())
