@@ -83,7 +83,7 @@ class Buffer:
         self.maxsize = maxsize
         self.dropped = 0
         self.closed = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # garbage may be collected, and this closed, inside
         self._items: deque[Record | _Joined | _Passing] = deque()
         self._latest: dict[_Place, _Joined | _Passing] = {}
         self._droppable: deque[_Passing] = deque()

@@ -89,7 +89,7 @@ class EventBus:
 
     def __init__(self, portal: Portal) -> None:
         self._portal = portal
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a forgotten stream leaves in the middle of anything
         self._subscriptions: list[Subscription] = []
         self._by_name: dict[str, tuple[Subscription, ...]] = {}
 
@@ -211,11 +211,12 @@ class EventBus:
         self._portal.refuse_own_thread()
         deadline = time.monotonic() + timeout
         with self._lock:
-            listeners = [each for each in self._subscriptions if each.listener is not None]
-        while listeners and time.monotonic() < deadline:
-            listeners = [each for each in listeners if not each.idle]
+            busy = [each for each in self._subscriptions if each.listener is not None]
+        while busy := [each for each in busy if not each.idle]:
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(0.002)
-        return not listeners
+        return True
 
     def publish_nowait(self, record: Record) -> list[Subscription]:
         """Hand a record to every listener without waiting; call it on the portal's loop.

@@ -253,7 +253,9 @@ def _error_text(body: str) -> tuple[str, str | None, bool]:
 def _detail_line(item: object) -> str:
     if not isinstance(item, dict):
         return str(item)
-    place = ".".join(str(part) for part in item.get("loc", ()) if part != "body")
+    where = item.get("loc")
+    parts = where if isinstance(where, list) else []
+    place = ".".join(str(part) for part in parts if part != "body")
     return f"{place}: {item.get('msg', item)}" if place else str(item.get("msg", item))
 
 

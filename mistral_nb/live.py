@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import abstractmethod
 from typing import TYPE_CHECKING, ClassVar, TypeVar
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["LiveHandle"]
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 FINISH_LIMIT = 2.0
 """Seconds that a view may take to show the end before the result is given."""
 
@@ -197,8 +199,14 @@ class LiveHandle(Handle[T]):
             self.bus.publish_nowait(self._end)
             for work in self._finishing:
                 with anyio.move_on_after(FINISH_LIMIT, shield=True):
-                    await work()
+                    await self._carried_out(work)
         return result
+
+    async def _carried_out(self, work: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await work()
+        except Exception:  # what has been paid for is given, whatever a view stumbles over
+            log.exception("What was to be done after %s failed", self.request_id)
 
 
 def _answer_text(event: Record) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import inspect
+import math
 import os
 import signal
 import sys
@@ -60,10 +61,10 @@ def wait_interruptibly(
     Returns:
         True if it has come, False if the time is up.
     """
-    end = None if timeout is None else time.monotonic() + timeout
+    end = math.inf if timeout is None else time.monotonic() + timeout
     while True:
-        left = None if end is None else max(0.0, end - time.monotonic())
-        last = left is not None and (BEAT is None or left <= BEAT)
+        left = max(0.0, end - time.monotonic())
+        last = left <= (BEAT or threading.TIMEOUT_MAX)
         if wait(left if last else BEAT):
             return True
         if last:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def _seconds(timeout: float | None) -> float:
         seconds = 120.0 if timeout is None else float(timeout)
     except (TypeError, ValueError):
         seconds = 0.0
-    if not seconds > 0:
+    if not 0 < seconds < math.inf:
         raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
     return seconds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -253,17 +253,19 @@ def _messages(messages: str | Sequence[Any], system: str | None) -> list[Any]:
         if not messages.strip():
             raise InputError("The prompt is empty: pass some text or a list of messages.")
         messages = [{"role": "user", "content": messages}]
-    if isinstance(messages, dict | Reply) or not messages:
+    listed = list(messages) if isinstance(messages, Iterable) else []
+    if isinstance(messages, Mapping | Reply) or not listed:
         raise InputError(
             "messages must be a prompt or a list of messages like "
             '[{"role": "user", "content": "..."}], and not empty.'
         )
-    listed = [each.as_message() if isinstance(each, Reply) else each for each in messages]
+    listed = [each.as_message() if isinstance(each, Reply) else each for each in listed]
     for place, each in enumerate(listed):
         if not (isinstance(each, Mapping) and "role" in each) and not hasattr(each, "role"):
             raise InputError(
                 f"messages[{place}] must have a role and a content, as in "
                 f'{{"role": "user", "content": "..."}}, and is {str(each)[:80]!r}.'
+                + (" For many prompts at once: mnb.process_batch." if isinstance(each, str) else "")
             )
     return [{"role": "system", "content": system}, *listed] if system else listed
 
@@ -295,9 +297,14 @@ def check_options(options: dict[str, Any], known: Collection[str], what: str) ->
             near = difflib.get_close_matches(name, known, n=1)
             hint = f" Did you mean {near[0]}?" if near else ""
             raise InputError(f"{name} is no option of {what}.{hint}")
-    if not inspect.isclass(options.get("response_format")):
+    asked = options.get("response_format")
+    if not inspect.isclass(asked):
         return options
     from mistralai.extra import response_format_from_pydantic_model
+    from pydantic import BaseModel
 
-    form = response_format_from_pydantic_model(options["response_format"])
-    return {**options, "response_format": form}
+    if not issubclass(asked, BaseModel):
+        raise InputError(
+            f"response_format must be a pydantic model or the API's own form, not {asked.__name__}."
+        )
+    return {**options, "response_format": response_format_from_pydantic_model(asked)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from mistral_nb.errors import InputError
@@ -168,7 +169,12 @@ class EventStream:
         """Return as soon as something waits or the stream has ended."""
         loop = asyncio.get_running_loop()
         ready = asyncio.Event()
-        self._subscription.buffer.when_item(lambda: loop.call_soon_threadsafe(ready.set))
+
+        def wake() -> None:
+            with suppress(RuntimeError):  # a wait was cancelled, and its loop is closed since
+                loop.call_soon_threadsafe(ready.set)
+
+        self._subscription.buffer.when_item(wake)
         self._resting = True
         try:
             await ready.wait()

@@ -241,6 +241,7 @@ def test_one_sdk_client_for_all_threads(linked: Connection) -> None:
         ({"object": "error", "message": "Invalid model: x", "code": "1500"}, "Invalid model: x", "1500"),
         ({"detail": "Not Found"}, "Not Found", None),
         ({"detail": [{"loc": ["body", "a", 0], "msg": "bad"}]}, "a.0: bad", None),
+        ({"detail": [{"loc": None, "msg": "bad"}, {"loc": 5}]}, "bad", None),
         ({"message": {"detail": [{"loc": ["body"], "msg": "bad"}]}}, "bad", None),
         ({"error": {"message": "llama.cpp says no", "code": 400}}, "llama.cpp says no", "400"),
         ("just a string", "just a string", None),

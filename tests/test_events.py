@@ -279,6 +279,7 @@ def test_flush_waits_for_the_listeners(bus: EventBus) -> None:
     assert not bus.flush(0.05)
     gate.go.set()
     assert bus.flush()
+    assert bus.flush(0)
 
 
 def test_memory_stays_flat_behind_a_stalled_listener() -> None:
@@ -433,6 +434,44 @@ def test_ends_that_wait_do_not_slow_the_bus_down() -> None:
 def test_a_forgotten_stream_leaves_the_bus(bus: EventBus) -> None:
     """An iterator that nobody holds any more does not gather events."""
     bus.stream("*")
+    gc.collect()
+    assert bus._subscriptions == []
+
+
+def test_a_wait_whose_loop_is_gone_harms_nobody(bus: EventBus) -> None:
+    """A loop that was closed in the middle of a wait breaks no producer, and the stream goes on."""
+    stream = bus.stream("chat:*")
+
+    async def cell() -> None:
+        await asyncio.wait_for(stream.wait(), 0.01)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(cell())
+    publish(bus, [start(), complete()])
+    assert [record.name for record in stream.drain()] == ["chat:start", "chat:complete"]
+
+
+def test_garbage_may_be_collected_inside_the_bus(bus: EventBus) -> None:
+    """A forgotten stream leaves in the middle of whatever the bus and its buffers do."""
+
+    class Collecting(str):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            gc.collect()
+            return super().__hash__()
+
+    def forget_streams() -> None:
+        for number in range(3):
+            stream = bus.stream(Collecting("a*"))
+            vars(stream)["itself"] = stream
+            del stream
+            bus._listeners(f"a{number}")
+
+    thread = threading.Thread(target=forget_streams, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
     gc.collect()
     assert bus._subscriptions == []
 

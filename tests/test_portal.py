@@ -54,6 +54,12 @@ def test_a_wait_has_a_limit_and_the_work_goes_on() -> None:
     assert handle.result(5) == "late"
 
 
+@pytest.mark.parametrize("timeout", [float("inf"), 1e12])
+def test_a_limit_beyond_any_clock_is_no_limit(timeout: float) -> None:
+    """A longer wait than the system can tell the time of has simply no end."""
+    assert handle_of("answer", after=0.05).result(timeout) == "answer"
+
+
 def test_no_wait_is_long_where_signals_cannot_end_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on Windows, a wait is made of short ones, and ends with the result or the limit."""
     monkeypatch.setattr(portals, "BEAT", 0.02)

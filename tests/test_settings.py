@@ -111,8 +111,8 @@ def test_the_home_folder(monkeypatch: pytest.MonkeyPatch, home: Path, tmp_path: 
     assert resolve().home.is_absolute()
 
 
-@pytest.mark.parametrize("wrong", [0, -1, float("nan")])
-def test_a_timeout_must_be_positive(wrong: float) -> None:
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), "soon"])
+def test_a_timeout_must_be_a_positive_number(wrong: object) -> None:
     """A limit that is no limit is refused."""
     with pytest.raises(SettingsError, match="timeout"):
         resolve(timeout=wrong)

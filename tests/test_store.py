@@ -62,6 +62,18 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     store.close()
 
 
+def test_a_commit_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    """Where the last step of a transaction fails, nothing of it stays, and the next one works."""
+    later = "CREATE TABLE b (x REFERENCES a (x) DEFERRABLE INITIALLY DEFERRED)"
+    store = open_store(tmp_path / "x", ["CREATE TABLE a (x INTEGER PRIMARY KEY)", later])
+    with pytest.raises(sqlite3.IntegrityError), transaction(store):
+        store.execute("INSERT INTO b VALUES (1)")
+    with transaction(store):
+        store.execute("INSERT INTO a VALUES (2)")
+    assert store.execute("SELECT count(*) FROM b").fetchone()[0] == 0
+    store.close()
+
+
 def test_many_openers_at_once_make_one_schema(tmp_path: Path) -> None:
     """Threads that create the same new file do not trip over each other."""
     errors: list[Exception] = []

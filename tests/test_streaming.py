@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import pytest
 from pydantic import BaseModel
 
@@ -319,6 +320,53 @@ def test_retry_asks_the_same_again(ask: Any, replay: Replay) -> None:
     assert again.result(10).text == "whole"
     assert replay.requests[0] == replay.requests[1]
     assert again.request_id != first.request_id
+
+
+def test_what_is_done_at_the_end_cannot_cost_the_reply(
+    ask: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A view that fails at the end is logged; the reply is given, and the others have their turn."""
+    handle = ask(delta("a"), STALL)
+    next(iter(handle))
+    done: list[str] = []
+
+    async def fail() -> None:
+        raise ValueError("broken view")
+
+    async def work() -> None:
+        done.append("other")
+
+    handle.finish_with(fail)
+    handle.finish_with(work)
+    handle.stop()
+    assert handle.result(5).text == "a"
+    assert done == ["other"]
+    assert "broken view" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        (5, "a prompt or a list"),
+        (None, "a prompt or a list"),
+        ([], "a prompt or a list"),
+        ({"role": "user", "content": "x"}, "a prompt or a list"),
+        (pd.Series(["one", "two"]), "mnb.process_batch"),
+        (pd.DataFrame({"text": ["one"]}), "mnb.process_batch"),
+        ([5], "must have a role"),
+    ],
+)
+def test_what_is_no_message_is_said(ask: Any, replay: Replay, messages: Any, words: str) -> None:
+    """Numbers, tables and lists of texts are refused before anything is sent, with a way on."""
+    with pytest.raises(errors.InputError, match=words):
+        ask(messages=messages)
+    assert replay.requests == []
+
+
+def test_a_format_must_be_a_model(ask: Any) -> None:
+    """A class that is no pydantic model is refused by its name."""
+    with pytest.raises(errors.InputError, match=r"a pydantic model .* not dict"):
+        ask(delta("x", "stop"), response_format=dict)
 
 
 # --- events -------------------------------------------------------------------------------
