@@ -42,8 +42,8 @@ def with_attachments(
     Raises:
         InputError: Something is none of these, cannot be read, or is too large.
     """
-    if isinstance(attachments, str | bytes | os.PathLike):
-        attachments = [attachments]
+    if not isinstance(attachments, list | tuple) or _is_named(attachments):
+        attachments = [attachments]  # one of them, not in a list
     if not attachments:
         return text
     chunks = [_chunk(connection, each) for each in attachments]
@@ -68,8 +68,8 @@ def _chunk(connection: Connection, value: Any) -> dict[str, Any]:
 
 def _read(value: Any) -> tuple[str, bytes]:
     """Return a name and the bytes of an attachment."""
-    if isinstance(value, tuple) and len(value) == 2:  # noqa: PLR2004 - a name and bytes
-        return Path(str(value[0])).name, bytes(value[1])
+    if _is_named(value):
+        return Path(value[0]).name, bytes(value[1])
     if isinstance(value, bytes | bytearray | memoryview):
         return "attachment", bytes(value)
     if isinstance(value, str | os.PathLike):
@@ -83,8 +83,17 @@ def _read(value: Any) -> tuple[str, bytes]:
         value.save(target, format="PNG")
         return "image.png", target.getvalue()
     raise InputError(
-        f"{type(value).__name__} is no attachment: pass a path, bytes, an image or an address."
+        f"{type(value).__name__} is no attachment: pass a path, bytes, a pair of a name and "
+        "bytes, an image or an address."
     )
+
+
+def _is_named(value: Any) -> bool:
+    """Return True for a pair of a name and bytes."""
+    match value:
+        case (str(), bytes() | bytearray() | memoryview()):
+            return True
+    return False
 
 
 def _document(connection: Connection, name: str, data: bytes) -> dict[str, Any]:

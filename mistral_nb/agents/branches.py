@@ -55,6 +55,7 @@ class Tree:
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
+        self._after: dict[str | None, list[str]] = {}
 
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self._nodes.values()))
@@ -64,6 +65,8 @@ class Tree:
 
     def add(self, node: Node) -> None:
         """Put a turn into its place, or a newer state of it in the same place."""
+        if node.id not in self._nodes:
+            self._after.setdefault(node.parent, []).append(node.id)
         self._nodes[node.id] = node
 
     def get(self, name: str | None) -> Node | None:
@@ -93,13 +96,12 @@ class Tree:
 
     def siblings(self, node: Node) -> list[Node]:
         """Return the turns that follow the same turn, the given one among them."""
-        return [each for each in self if each.parent == node.parent]
+        return [self._nodes[name] for name in self._after[node.parent]]
 
     def leaf(self, node: Node) -> Node:
         """Return the end of the branch that was begun last below a turn."""
-        latest = {each.parent: each for each in self}
-        while node.id in latest:
-            node = latest[node.id]
+        while after := self._after.get(node.id):
+            node = self._nodes[after[-1]]
         return node
 
     def is_last_on(self, node: Node) -> bool:

@@ -12,8 +12,7 @@ from mistral_nb.agents.branches import Node, Tree
 from mistral_nb.agents.consent import Screen, Screens
 from mistral_nb.agents.results import clean
 from mistral_nb.agents.turns import TurnHandle
-from mistral_nb.errors import InputError, MistralNbError
-from mistral_nb.explaining import explain
+from mistral_nb.errors import InputError
 from mistral_nb.records import ConversationChanged
 from mistral_nb.usage import Usage
 
@@ -379,31 +378,19 @@ class Conversation:
     async def download_async(self, file: File | str) -> bytes:
         """Like :meth:`download`, for the toolkit's own loop."""
         name = file if isinstance(file, str) else file.file_id
-        try:
-            response = await self.connection.sdk.files.download_async(file_id=name)
-            return await response.aread()
-        except Exception as error:
-            raise explain(error, self.connection) from error
+        return await remote.download(self.connection, name)
 
     def delete(self) -> None:
-        """Forget it, in the file and on the server.
+        """Forget it, on the server and in the file.
 
         Raises:
             InputError: A turn is going on.
+            MistralNbError: The server did not delete it: then it is kept in the file, too.
         """
         self._refuse_while_running("delete the conversation")
-        self.history.delete(self.name)
         names = {node.remote for node in self._tree if node.remote}
+        self.portal.call(remote.forget, self.connection, names)
+        self.history.delete(self.name)
         self._tree, self.head = Tree(), None
         self._live.clear()
         self._changed("deleted")
-        self.portal.call(self._forget_remote, names)
-
-    async def _forget_remote(self, names: Iterable[str]) -> None:
-        for name in names:
-            try:
-                await self.connection.sdk.beta.conversations.delete_async(conversation_id=name)
-            except Exception as error:
-                trouble = explain(error, self.connection)
-                if not isinstance(trouble, MistralNbError):
-                    raise

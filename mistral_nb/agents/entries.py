@@ -25,6 +25,7 @@ __all__ = [
     "ToolUse",
     "Turn",
     "image_type",
+    "results_of",
 ]
 
 State = Literal["arriving", "waiting", "running", "done", "failed", "denied", "stopped"]
@@ -32,30 +33,11 @@ State = Literal["arriving", "waiting", "running", "done", "failed", "denied", "s
 
 Status = Literal["queued", "running", "done", "stopped", "failed"]
 
-_HANDOFF = ("previous_agent_id", "previous_agent_name", "next_agent_id", "next_agent_name")
-INPUT_FIELDS: dict[str, tuple[str, ...]] = {
-    "message.input": ("role", "content"),
-    "message.output": ("role", "content"),
-    "function.call": ("tool_call_id", "name", "arguments"),
-    "function.result": ("tool_call_id", "result"),
-    "tool.execution": ("name", "arguments", "info"),
-    "agent.handoff": _HANDOFF,
-}
-"""Types of entry that the API takes back as input, with the fields that it knows there."""
-
-INPUT_CHUNKS = frozenset(
-    {"text", "thinking", "image_url", "document_url", "tool_file", "tool_reference"}
-)
-"""Kinds of content that it takes back."""
-
 _IMAGE_SIGNS = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"GIF8", "image/gif"),
-    (b"RIFF", "image/webp"),
 )
-
-_MAY_LACK = frozenset({"info", "arguments", "result"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +191,6 @@ class Entry:
         urls = (each.get("url") if isinstance(each, dict) else each for each in found)
         return tuple(str(url) for url in urls if url)
 
-    def as_input(self) -> dict[str, Any] | None:
-        """Return it as the API takes it back, in another conversation; None if it cannot."""
-        fields = INPUT_FIELDS.get(self.type, ())
-        kept = {name: self.data[name] for name in fields if self.data.get(name) is not None}
-        if isinstance(content := kept.get("content"), list):
-            kept["content"] = [c for c in content if c.get("type") in INPUT_CHUNKS]
-        if not fields or not all(kept.get(name) for name in fields if name not in _MAY_LACK):
-            return None
-        return {"type": self.type, **kept}
-
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
@@ -329,9 +301,9 @@ class Turn:
     @property
     def tool_calls(self) -> tuple[ToolUse, ...]:
         """Calls in order, each with its result."""
-        results = {e.call_id: e for e in self.entries if e.type == "function.result"}
-        calls = (e for e in self.entries if e.type == "function.call")
-        return tuple(ToolUse(call, results.get(call.call_id)) for call in calls)
+        results = results_of(self.entries)
+        calls = ((n, e) for n, e in enumerate(self.entries) if e.type == "function.call")
+        return tuple(ToolUse(call, results.get(place)) for place, call in calls)
 
     @property
     def handoffs(self) -> tuple[Handoff, ...]:
@@ -372,8 +344,25 @@ class Turn:
         )
 
 
+def results_of(entries: Sequence[Entry]) -> dict[int, Entry]:
+    """Return the result of each call that has one, by the place of the call.
+
+    A call's id is its own only until its result: a later response may use it again.
+    """
+    found: dict[int, Entry] = {}
+    waiting: dict[str, int] = {}
+    for place, entry in enumerate(entries):
+        if entry.type == "function.call":
+            waiting[entry.call_id] = place
+        elif entry.type == "function.result" and entry.call_id in waiting:
+            found[waiting.pop(entry.call_id)] = entry
+    return found
+
+
 def image_type(data: bytes) -> str | None:
     """Return the MIME type of an image by how its file begins; None if it is none."""
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":  # sounds begin with RIFF as well
+        return "image/webp"
     return next((mime for sign, mime in _IMAGE_SIGNS if data.startswith(sign)), None)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mistral_nb.agents.entries import results_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -121,14 +123,14 @@ def to_messages(instructions: str | None, turns: Iterable[Turn]) -> list[dict[st
 
 def _turn_messages(turn: Turn) -> list[dict[str, Any]]:
     messages: list[dict[str, Any]] = []
-    answered = {entry.call_id for entry in turn.entries if entry.type == "function.result"}
+    answered = results_of(turn.entries)
     names: dict[str, str] = {}
-    for entry in turn.entries:
+    for place, entry in enumerate(turn.entries):
         if entry.type == "message.input":
             messages.append({"role": "user", "content": entry.data.get("content")})
         elif entry.type == "message.output" and entry.text:
             messages.append({"role": "assistant", "content": entry.text})
-        elif entry.type == "function.call" and entry.call_id in answered:
+        elif entry.type == "function.call" and place in answered:
             names[entry.call_id] = entry.name
             function = {"name": entry.name, "arguments": str(entry.data.get("arguments") or "{}")}
             call = {"id": entry.call_id, "type": "function", "function": function}

@@ -37,11 +37,11 @@ class _Part:
         "_frozen",
         "_text",
         "_text_kind",
+        "_version",
         "began",
         "data",
         "id",
         "media",
-        "remote",
         "seconds",
         "state",
         "type",
@@ -55,12 +55,12 @@ class _Part:
         self.seconds = 0.0
         self.media: tuple[Media, ...] = ()
         self.began = time.perf_counter()
-        self.remote = ""
         self._arguments: list[str] = []
         self._content: list[dict[str, Any]] = []
         self._text: list[str] = []
         self._text_kind = "text"
-        self._frozen: Entry | None = None
+        self._version = 0
+        self._frozen: tuple[int, Entry] | None = None
 
     def write(self, kind: str, text: str) -> None:
         """Add words; those of one kind that follow each other are one chunk."""
@@ -68,24 +68,24 @@ class _Part:
             self._close_text()
             self._text_kind = kind
         self._text.append(text)
-        self._frozen = None
+        self._version += 1
 
     def place(self, chunk: dict[str, Any]) -> None:
         """Add a chunk that is no words."""
         self._close_text()
         self._content.append(chunk)
-        self._frozen = None
+        self._version += 1
 
     def argue(self, piece: str) -> None:
         """Add a piece of a call's arguments."""
         self._arguments.append(piece)
-        self._frozen = None
+        self._version += 1
 
     def set(self, state: State | None = None, **data: Any) -> None:
         """Set the state and further fields."""
         self.state = state or self.state
         self.data.update(data)
-        self._frozen = None
+        self._version += 1
 
     def _close_text(self) -> None:
         if self._text:
@@ -93,14 +93,18 @@ class _Part:
             self._text.clear()
 
     def entry(self) -> Entry:
-        if self._frozen is None:
-            data = dict(self.data)
-            if self._arguments:
-                data["arguments"] = "".join(self._arguments)
-            if self.type == "message.output":
-                data["content"] = self._whole()
-            self._frozen = Entry(self.type, self.id, data, self.state, self.seconds, self.media)
-        return self._frozen
+        """Return it as it is now; any thread may ask, and what it misses makes a new version."""
+        version, frozen = self._version, self._frozen
+        if frozen is not None and frozen[0] == version:
+            return frozen[1]
+        data = dict(self.data)
+        if self._arguments:
+            data["arguments"] = "".join(self._arguments)
+        if self.type == "message.output":
+            data["content"] = self._whole()
+        made = Entry(self.type, self.id, data, self.state, self.seconds, self.media)
+        self._frozen = version, made
+        return made
 
     def _whole(self) -> str | list[dict[str, Any]]:
         """Return the content: bare text where it is nothing else."""
@@ -111,7 +115,7 @@ class _Part:
 
 
 class GrowingTurn:
-    """Grows the entries of one turn from the events of its rounds. No I/O; one thread.
+    """Grows the entries of one turn from the events of its rounds. No I/O; one thread writes.
 
     Shapes: the API's description of ``ConversationEvents``, with fields missing or unknown
     as real servers have them.
@@ -147,6 +151,7 @@ class GrowingTurn:
         """Expect one more response."""
         self.complete = False
         self._round = len(self._parts)
+        self._by_key.clear()  # some models begin to count their calls anew in each response
 
     def round_calls(self) -> list[int]:
         """Return the places of the function calls of the last response."""
@@ -255,13 +260,14 @@ class GrowingTurn:
     def _call(self, event: Mapping[str, Any]) -> Iterator[Piece | int]:
         place, new = self._place(event, "function.call", {"arguments": ""})
         part = self._parts[place]
+        call_id = part.data["tool_call_id"] = part.data.get("tool_call_id") or part.id
         if status := event.get("confirmation_status"):
             part.set(confirmation_status=status)
         if new:
             yield place
         if piece := _piece(event):
             part.argue(piece)
-            yield Piece("tool", piece, place, part.data.get("name", ""), part.entry().call_id)
+            yield Piece("tool", piece, place, part.data.get("name", ""), call_id)
 
     def _execution_started(self, event: Mapping[str, Any]) -> Iterator[Piece | int]:
         place, _ = self._place(event, "tool.execution", {"arguments": ""}, "running")
@@ -307,7 +313,6 @@ class GrowingTurn:
                 self._parts[known].set(name=event["name"])
             return known, False
         part = _Part(kind, name or f"local-{len(self._parts)}", {**data, **_fields(event)}, state)
-        part.remote = self.remote if name else ""
         self._parts.append(part)
         self._by_key[key] = len(self._parts) - 1
         return len(self._parts) - 1, True

@@ -10,6 +10,7 @@ import anyio
 import httpx2
 import orjson
 
+from mistral_nb.agents.entries import results_of
 from mistral_nb.errors import (
     InvalidRequestError,
     NotFoundError,
@@ -25,13 +26,40 @@ if TYPE_CHECKING:
     from mistral_nb.agents.entries import Entry
     from mistral_nb.client import Connection
 
-__all__ = ["Ask", "Setup", "append", "as_inputs", "is_lost", "restart", "start", "stream"]
+__all__ = [
+    "Ask",
+    "Setup",
+    "append",
+    "as_inputs",
+    "download",
+    "forget",
+    "is_lost",
+    "restart",
+    "start",
+    "stream",
+]
 
 CLOSE_LIMIT = 1.0
 """Seconds that closing a response may take when a turn is stopped."""
 RESULTS_MISSING = "3001"
 """The server's code for a conversation that waits for results it never got."""
 NOT_RUN = "Not run: the turn ended before."
+_HANDOFF = ("previous_agent_id", "previous_agent_name", "next_agent_id", "next_agent_name")
+INPUT_FIELDS: dict[str, tuple[str, ...]] = {
+    "message.input": ("role", "content"),
+    "message.output": ("role", "content"),
+    "function.call": ("tool_call_id", "name", "arguments"),
+    "function.result": ("tool_call_id", "result"),
+    "tool.execution": ("name", "arguments", "info"),
+    "agent.handoff": _HANDOFF,
+}
+"""Types of entry that the API takes back as input, with the fields that it knows there."""
+MAY_LACK = frozenset({"info", "arguments", "result"})
+"""Fields of those that may be empty."""
+INPUT_CHUNKS = frozenset(
+    {"text", "thinking", "image_url", "document_url", "tool_file", "tool_reference"}
+)
+"""Kinds of content that it takes back."""
 
 
 @dataclass(frozen=True)
@@ -145,12 +173,12 @@ def as_inputs(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     on its own side), and calls without a result get one that says so.
     """
     kept = [entry for entry in entries if _is_whole(entry)]
-    answered = {entry.call_id for entry in kept if entry.type == "function.result"}
+    answered = results_of(kept)
     inputs: list[dict[str, Any]] = []
     missing: list[dict[str, Any]] = []
-    for entry in kept:
+    for place, entry in enumerate(kept):
         call = entry.type == "function.call"
-        if call and entry.call_id not in answered:
+        if call and place not in answered:
             if isinstance(entry.arguments, str):  # it was cut in the middle
                 continue
             result = {"tool_call_id": entry.call_id, "result": NOT_RUN}
@@ -158,10 +186,21 @@ def as_inputs(entries: Iterable[Entry]) -> list[dict[str, Any]]:
         elif not call:
             inputs += missing
             missing = []
-        data = entry.as_input()
+        data = _as_input(entry)
         if data is not None:
             inputs.append(data)
     return inputs + missing
+
+
+def _as_input(entry: Entry) -> dict[str, Any] | None:
+    """Return an entry as the API takes it back, in another conversation; None if it cannot."""
+    fields = INPUT_FIELDS.get(entry.type, ())
+    kept = {name: entry.data[name] for name in fields if entry.data.get(name) is not None}
+    if isinstance(content := kept.get("content"), list):
+        kept["content"] = [chunk for chunk in content if chunk.get("type") in INPUT_CHUNKS]
+    if not fields or not all(kept.get(name) for name in fields if name not in MAY_LACK):
+        return None
+    return {"type": entry.type, **kept}
 
 
 def _is_whole(entry: Entry) -> bool:
@@ -220,3 +259,32 @@ def _broken(connection: Connection, error: Exception) -> Exception:
         seconds = f"{connection.settings.timeout:g} s"
         return StreamStalled(f"Nothing arrived for {seconds} (setting: timeout). {kept}")
     return StreamCut(f"The connection broke: {error or type(error).__name__}. {kept}")
+
+
+async def download(connection: Connection, file_id: str) -> bytes:
+    """Fetch a file that a connector made.
+
+    Raises:
+        NotFoundError: The server has it no more.
+        MistralNbError: It could not be fetched.
+    """
+    try:
+        response = await connection.sdk.files.download_async(file_id=file_id)
+        return await response.aread()
+    except Exception as error:
+        raise explain(error, connection) from error
+
+
+async def forget(connection: Connection, names: Iterable[str]) -> None:
+    """Have the server delete conversations, unless it lost them before.
+
+    Raises:
+        MistralNbError: It did not delete one.
+    """
+    for name in names:
+        try:
+            await connection.sdk.beta.conversations.delete_async(conversation_id=name)
+        except Exception as error:
+            trouble = explain(error, connection)
+            if not isinstance(trouble, NotFoundError):
+                raise trouble from error

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from mistral_nb.agents.entries import results_of
 from mistral_nb.agents.results import clean
 from mistral_nb.widgets.frames import Area
 
@@ -62,11 +63,11 @@ class TurnScreen:
         head = _sendable(_head(turn, branch))
         if head != self.head:
             self.head = news["h"] = head
-        results = {e.call_id: e for e in turn.entries if e.type == "function.result"}
+        results = results_of(turn.entries)
         for place, entry in enumerate(turn.entries):
             if entry.type == "function.result":
                 continue  # shown on the card of its call
-            card = _sendable(_card(entry, results, consents))
+            card = _sendable(_card(entry, results.get(place), consents))
             if card != self.cards.get(place):
                 self.cards[place] = card
                 news.setdefault("e", []).append([place, card])
@@ -225,8 +226,8 @@ def usage_line(usage: Usage | None) -> str:
     return f"{usage.prompt_tokens:,} tokens in, {usage.completion_tokens:,} out"
 
 
-def _card(entry: Entry, results: dict[str, Entry], consents: dict[str, Any]) -> dict[str, Any]:
-    """Return what is shown of an entry besides its growing texts."""
+def _card(entry: Entry, result: Entry | None, consents: dict[str, Any]) -> dict[str, Any]:
+    """Return what is shown of an entry, and of its result, besides its growing texts."""
     kind = entry.type
     if kind == "message.input":
         return {"k": "user", "t": entry.text, "i": _images(entry), "d": _documents(entry)}
@@ -245,7 +246,8 @@ def _card(entry: Entry, results: dict[str, Entry], consents: dict[str, Any]) -> 
             "b": str(data.get("next_agent_name") or ""),
         }
     if kind in {"function.call", "tool.execution"}:
-        return _call(entry, results.get(entry.call_id), consents.get(entry.call_id))
+        waits = entry.state == "waiting"
+        return _call(entry, result, consents.get(entry.call_id) if waits else None)
     return {"k": "other", "c": kind, "j": pretty(dict(entry.data))[:RESULT_LIMIT]}
 
 

@@ -148,6 +148,15 @@ def test_a_branch_may_be_long() -> None:
     assert len(tree.path("turn-4999")) == 5000
 
 
+def test_a_turn_that_is_put_in_again_is_no_other_branch() -> None:
+    """A newer state of a turn takes the place of the older one, among its siblings too."""
+    tree = Tree()
+    for name, parent in (("a", None), ("b", None), ("c", "a"), ("a", None)):
+        tree.add(Node(Turn(name, "notes", parent)))
+    assert [node.id for node in tree.siblings(tree.find("b"))] == ["a", "b"]
+    assert [tree.leaf(tree.find(name)).id for name in "abc"] == ["c", "b", "c"]
+
+
 def test_what_is_no_turn_is_refused(chat: Conversation) -> None:
     """With where to look."""
     for change in (chat.switch, chat.siblings, chat.regenerate, lambda t: chat.edit(t, "x")):

@@ -126,9 +126,31 @@ def test_other_files_are_uploaded(conversations: Conversations, tmp_path: Path) 
     assert turn.text == "read"
 
 
+def test_one_attachment_needs_no_list(wire: Any, tmp_path: Path) -> None:
+    """A path, bytes, or a name with bytes, as it is."""
+    path = tmp_path / "a.png"
+    path.write_bytes(PNG)
+    in_list = with_attachments(wire, "See", [path])
+    assert [with_attachments(wire, "See", each) for each in (path, PNG, ("b.png", PNG))] == [
+        in_list
+    ] * 3
+
+
+def test_a_sound_is_no_image(wire: Any) -> None:
+    """Sounds begin like some images: they go to the Files API, an image goes with the message."""
+    sound, image = (b"RIFF\x24\0\0\0" + kind for kind in (b"WAVEfmt ", b"WEBPVP8 "))
+    content = with_attachments(wire, "", [("a.wav", sound), ("a.webp", image)])
+    assert [chunk["type"] for chunk in content] == ["document_url", "image_url"]
+
+
 @pytest.mark.parametrize(
     ("value", "words"),
-    [("/no/such/file.png", "cannot be read"), (3.5, "float is no attachment"), (b"", "is empty")],
+    [
+        ("/no/such/file.png", "cannot be read"),
+        (3.5, "float is no attachment"),
+        (("a.txt", "words"), "tuple is no attachment.*a name and bytes"),
+        (b"", "is empty"),
+    ],
 )
 def test_what_cannot_be_attached_is_said(wire: Any, value: Any, words: str) -> None:
     """Before anything is sent."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mistral_nb.agents import growing, remote
+from mistral_nb.agents.entries import Entry, Turn
 from mistral_nb.agents.growing import GrowingTurn, RefusedError
 from mistral_nb.replies import Piece
 
@@ -85,6 +88,59 @@ def test_a_message_grows_by_its_id() -> None:
     turn = grow(delta("Hel"), delta({"type": "text", "text": "lo"}), delta("Bye", "msg_2"))
     assert [entry.text for entry in turn.entries] == ["Hello", "Bye"]
     assert turn.entries[0].data["content"] == "Hello"
+
+
+def test_a_later_response_may_use_an_id_again() -> None:
+    """Some models count their calls anew each time: it is another call, with a result of its own."""
+    turn = GrowingTurn()
+    for number in range(2):
+        turn.begin_round()
+        list(turn.take(call(f'{{"n":{number}}}', call_id="call_0")))
+        assert len(turn.round_calls()) == 1
+        turn.put("function.result", {"tool_call_id": "call_0", "result": f"r{number}"})
+    uses = Turn("t", "c", entries=turn.entries).tool_calls
+    assert [(use.arguments, use.text) for use in uses] == [({"n": 0}, "r0"), ({"n": 1}, "r1")]
+    assert len(remote.as_inputs(turn.entries)) == 4
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    """Two of them are two calls, whose results and consents are told apart."""
+    events = [call("{}", call_id="") | {"id": f"fc_{number}"} for number in range(2)]
+    bare = [{k: v for k, v in event.items() if k != "tool_call_id"} for event in events]
+    for turn in (grow(*events), grow(*bare)):
+        assert [entry.call_id for entry in turn.entries] == ["fc_0", "fc_1"]
+
+
+def test_arguments_in_many_pieces_are_not_read_anew_for_each() -> None:
+    """Half a megabyte of them in pieces: their text is put together once, when it is asked for."""
+    turn = GrowingTurn()
+    turn.begin_round()
+    for _ in range(50_000):
+        list(turn.take(call("0123456789")))
+    assert turn._parts[0]._frozen is None
+    assert len(turn.entry(0).data["arguments"]) == 500_000
+
+
+def test_who_reads_meanwhile_leaves_nothing_old_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader on another thread, overtaken while it reads, has what was; the next has what is."""
+    turn = grow(STARTED, delta("old"))
+    reading, overtaken = threading.Event(), threading.Event()
+
+    def slow(*fields: Any) -> Entry:
+        reading.set()
+        assert overtaken.wait(10)
+        return Entry(*fields)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(growing, "Entry", slow)
+        reader = threading.Thread(target=turn.entry, args=(0,))
+        reader.start()
+        assert reading.wait(10)
+        patch.undo()
+        list(turn.take(delta(" and new")))
+        overtaken.set()
+        reader.join(10)
+    assert turn.entry(0).text == "old and new"
 
 
 def test_pieces_tell_kind_and_place() -> None:

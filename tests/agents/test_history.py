@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
-from mistral_nb.errors import InputError, StoreError
+from mistral_nb.errors import InputError, ServerError, StoreError
 from mistral_nb.simulator import Faults
 from tests.agents.conftest import until
 
@@ -107,6 +107,25 @@ def test_deleting_forgets_here_and_there(
     assert chat.turns == ()
     deleted = "DELETE /v1/conversations/{conversation_id} 204"
     assert server.stats()["requests"][deleted] == 1
+
+
+def test_what_the_server_does_not_delete_is_kept(
+    conversations: Conversations,
+    chat: Conversation,
+    server: Simulator,
+    forget: Callable[[], list[str]],
+) -> None:
+    """Else nobody could delete it there any more; what the server has lost is deleted here."""
+    chat.send("Say: one").result(10)
+    server.faults = Faults(error_rate=1, error_status=503)
+    with pytest.raises(ServerError):
+        chat.delete()
+    assert list(conversations.listing().index) == ["notes"]
+    assert [turn.text for turn in chat.turns] == ["one"]
+    server.faults = Faults()
+    forget()
+    chat.delete()
+    assert conversations.listing().empty
 
 
 def test_a_lost_conversation_goes_on(
