@@ -45,7 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Point the toolkit at a fresh folder, with nobody's key in the environment."""
+    """Point the toolkit at a fresh folder, with nobody's key and no other test's session."""
+    monkeypatch.setattr("mistral_nb.session._default._session", None)
     for name in ("MISTRAL_API_KEY", "MISTRAL_SERVER_URL", "MISTRAL_MODEL"):
         monkeypatch.delenv(name, raising=False)
     folder = tmp_path / "home"

@@ -73,7 +73,6 @@ async def run(code: str, namespace: dict[str, Any]) -> None:
 def test_code_runs(blocks: list[tuple[str, str]], home: Path, monkeypatch: pytest.MonkeyPatch):
     """The blocks of a section run one after another; a `text` block is what the last printed."""
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("mistral_nb.session._default._session", None)
     namespace: dict[str, Any] = {}
     printed = io.StringIO()
     for language, text in blocks:

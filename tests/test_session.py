@@ -14,7 +14,6 @@ from mistral_nb import session as sessions
 from mistral_nb.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from mistral_nb.session import Session
@@ -22,9 +21,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def session(simulator: Simulator) -> Iterator[Session]:
-    yield mnb.connect(api_key="test-key", server_url=simulator.url, timeout=20)
-    sessions._default.set(None)
+def session(simulator: Simulator) -> Session:
+    return mnb.connect(api_key="test-key", server_url=simulator.url, timeout=20)
 
 
 def test_exported_names_are_sorted_and_there() -> None:
