@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Archive", "Batch"]
 
-Batch = tuple[str, bool, "list[Event]", bool]
-"""Stream id, whether it has ended, its events that are not saved yet, and whether these are its
-first: then what is saved of an earlier stream of this id is forgotten."""
+Batch = tuple[str, bool, "list[Event]", int]
+"""Stream id, whether it has ended, its events that are not saved yet, and the number up to which
+its saved events are forgotten."""
 INTERRUPTED = b'{"message":"The relay was stopped while this reply was arriving. Ask again."}'
 MIGRATIONS = (
     """
@@ -54,9 +54,10 @@ class Archive:
         """Save events, all at once."""
         now = time.time()
         with storage_errors(self._path), transaction(self._store):
-            for stream_id, ended, events, anew in batches:
-                if anew:
-                    self._store.execute("DELETE FROM events WHERE stream = ?", (stream_id,))
+            for stream_id, ended, events, forgotten in batches:
+                self._store.execute(
+                    "DELETE FROM events WHERE stream = ? AND number <= ?", (stream_id, forgotten)
+                )
                 self._store.execute(
                     "INSERT INTO streams VALUES (?, ?, ?) ON CONFLICT (id) "
                     "DO UPDATE SET at = excluded.at, ended = excluded.ended",

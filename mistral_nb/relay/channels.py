@@ -26,6 +26,8 @@ BEHIND = 64
 """Events a listener may be behind before neighbouring chunks are joined for it."""
 LARGEST_JOINT = 256
 """Most events joined into one."""
+EVENT_WEIGHT = 200
+"""Bytes that an event takes besides its data."""
 ENDS = frozenset({"complete", "error"})
 
 
@@ -34,7 +36,7 @@ class Event:
     """One event of a stream.
 
     Attributes:
-            number: From 1 (or after an earlier stream's), without gaps.
+        number: From 1 (or after an earlier stream's), without gaps.
         name: ``start``, ``chunk``, ``complete``, ``error``, or what a job tells.
         data: JSON, encoded.
         frame: The event as it goes over the wire.
@@ -53,9 +55,11 @@ class Channel:
         stream_id: Its id, part of every event's id.
         on_idle: Called when the last listener has left, and when the stream has ended.
         after: Number of the last event of an earlier stream of this id, whose place it takes.
+        most: Bytes it may hold; beyond that the oldest events are forgotten. None: no limit.
 
     Attributes:
-        after: As given; its own events are numbered from the next on.
+        after: Number of the last event before those it holds.
+        saved: Number of the last event that is in the archive; None before the first.
         renewed: True if the relay was killed under way: what it had told last, but not saved,
             is lost, so listeners may come with numbers that are not known here.
     """
@@ -65,15 +69,18 @@ class Channel:
         stream_id: str,
         on_idle: Callable[[Channel], None] | None = None,
         after: int = 0,
+        most: int | None = None,
     ) -> None:
         self.id = stream_id
         self.after = after
         self.events: list[Event] = []
-        self.saved = 0
+        self.saved: int | None = None
         self.renewed = False
         self.ended = False
         self.listeners = 0
         self._on_idle = on_idle
+        self._most = most
+        self._bytes = 0
         self._news = asyncio.Event()
 
     @property
@@ -89,17 +96,34 @@ class Channel:
         """Add an event whose data is JSON already."""
         number = self.head + 1
         self.events.append(Event(number, name, data, _frame(self.id, number, name, data)))
+        self._bytes += _weight(self.events[-1])
+        if self._most is not None and self._bytes > self._most:
+            self._forget_oldest(self._most // 2)
         self.ended = last
         self._news.set()
         self._news = asyncio.Event()
         if last:
             self._idle()
 
+    def _forget_oldest(self, most: int) -> None:
+        """Hold no more bytes than this, but the latest event in any case."""
+        gone = 0
+        while self._bytes > most and gone < len(self.events) - 1:
+            self._bytes -= _weight(self.events[gone])
+            gone += 1
+        del self.events[:gone]
+        self.after += gone
+
+    @property
+    def unsaved(self) -> list[Event]:
+        """Its events that are not in the archive yet."""
+        return self.events[max(0, (self.saved or 0) - self.after) :]
+
     async def beyond(self, number: int) -> Sequence[Event]:
         """Wait until there is an event after this number, or the stream has ended."""
         while self.head <= number and not self.ended:
             await self._news.wait()
-        begin = number - self.after
+        begin = max(0, number - self.after)
         return self.events[begin : begin + 4 * LARGEST_JOINT]
 
     def position(self, number: int) -> int:
@@ -125,6 +149,10 @@ class Channel:
     def _idle(self) -> None:
         if self._on_idle is not None:
             self._on_idle(self)
+
+
+def _weight(event: Event) -> int:
+    return len(event.data) + len(event.frame) + EVENT_WEIGHT
 
 
 async def follow(channel: Channel, number: int) -> AsyncIterator[bytes]:

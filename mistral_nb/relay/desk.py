@@ -11,20 +11,21 @@ from typing import TYPE_CHECKING, Any
 import anyio.to_thread
 import orjson
 
-from mistral_nb.errors import InputError, MistralNbError
+from mistral_nb.errors import InputError, MistralNbError, StoreError
 from mistral_nb.events import ChatChunk, ChatComplete, ChatError, ChatStart
 from mistral_nb.relay.archive import Archive
 from mistral_nb.relay.channels import Channel
 from mistral_nb.streaming import start_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
     from pathlib import Path
 
     from mistral_nb.client import Connection
     from mistral_nb.events import EventBus, Record
     from mistral_nb.jobs import Job, Queue
     from mistral_nb.jobs.model import Snapshot
+    from mistral_nb.records import JobRecord
     from mistral_nb.streaming import StreamHandle
     from mistral_nb.webhooks import WebhookNotifier
 
@@ -33,6 +34,11 @@ __all__ = ["Busy", "Desk"]
 log = logging.getLogger(__name__)
 SAVE_EVERY = 0.1
 PRUNE_EVERY = 60.0
+JOB_BYTES = 2_000_000
+"""Bytes of a job's events that are kept: of its progress, the latest matters."""
+ASK_AGAIN = 1.0
+"""Seconds before a queue that did not answer is asked again."""
+ALL = 2**62
 STREAM_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 
@@ -71,10 +77,12 @@ class Desk:
         self._bus = bus
         self._notifier = notifier
         self._archive = Archive(file, keep)
+        self._keep = keep
         self._grace = grace
         self._max_streams = max_streams
         self._live: dict[str, Channel] = {}
         self._handles: dict[str, StreamHandle] = {}
+        self._followed: dict[Channel, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._filing = asyncio.Lock()
 
@@ -89,7 +97,10 @@ class Desk:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._save()
+        try:
+            await self._save()
+        except StoreError:
+            log.exception("The relay's last events cannot be saved")
         self._archive.close()
 
     def chat(self, body: dict[str, Any], callback_url: str | None = None) -> Channel:
@@ -109,7 +120,8 @@ class Desk:
             self._check_callback(callback_url)
         messages = body.pop("messages")
         handle = start_stream(self._connection, self._bus, messages, **body)
-        channel = self._open_channel(handle.request_id, self._stop_unheard)
+        channel = Channel(handle.request_id, self._stop_unheard)
+        self._live[channel.id] = channel
         self._handles[channel.id] = handle
         self._start(self._relay_chat(handle, channel, callback_url))
         return channel
@@ -126,9 +138,10 @@ class Desk:
             return known
         # Unknown, broken off when a relay was killed, or its end was one before a replay.
         after = known.head if known is not None and not broken_off else 0
-        channel = self._open_channel(stream_id, after=after)
+        channel = Channel(stream_id, self._leave_unheard, after, JOB_BYTES)
         channel.renewed = broken_off
-        self._start(self._relay_job(job, channel))
+        self._live[stream_id] = channel
+        self._followed[channel] = self._start(self._relay_job(job, channel))
         return channel
 
     async def find(self, stream_id: str) -> Channel | None:
@@ -157,20 +170,11 @@ class Desk:
             )
         check_url(url)
 
-    def _open_channel(
-        self,
-        stream_id: str,
-        on_idle: Callable[[Channel], None] | None = None,
-        after: int = 0,
-    ) -> Channel:
-        channel = Channel(stream_id, on_idle, after)
-        self._live[stream_id] = channel
-        return channel
-
-    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds tasks only weakly
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _stop_unheard(self, channel: Channel) -> None:
         """Stop a stream some time after its last listener has left, if none came back."""
@@ -181,6 +185,17 @@ class Desk:
 
         if not channel.ended:
             asyncio.get_running_loop().call_later(self._grace, look)
+
+    def _leave_unheard(self, channel: Channel) -> None:
+        """Follow a job no longer that nobody has listened to for as long as events are kept."""
+
+        def look() -> None:
+            if not channel.listeners and not channel.ended and channel in self._followed:
+                self._followed.pop(channel).cancel()
+                del self._live[channel.id]
+
+        if not channel.ended:
+            asyncio.get_running_loop().call_later(max(self._keep, self._grace), look)
 
     async def _relay_chat(
         self, handle: StreamHandle, channel: Channel, callback_url: str | None
@@ -209,12 +224,17 @@ class Desk:
             log.warning("The callback of %s cannot be delivered: %s", channel.id, error)
 
     async def _relay_job(self, job: Job, channel: Channel) -> None:
-        async for record in job.events():
-            fields = {"jobId": job.id, "at": record.at}
-            for name in ("progress", "result", "error"):
-                if hasattr(record, name):
-                    fields[name] = getattr(record, name)
-            channel.tell(record.name.removeprefix("job:"), fields, last=record.final)
+        """Pass a job's events on to its end, through times when its queue does not answer."""
+        while not channel.ended:
+            try:
+                async for record in job.events():
+                    _tell_job(channel, job.id, record)
+            except StoreError as error:
+                log.warning("The job %s cannot be followed: %s", job.id, error)
+                await asyncio.sleep(ASK_AGAIN)
+            except MistralNbError as error:  # it was cleared away
+                channel.tell("error", {"jobId": job.id, "message": str(error)}, last=True)
+        self._followed.pop(channel, None)
 
     async def _keep_house(self) -> None:
         pruned = time.monotonic()
@@ -232,17 +252,28 @@ class Desk:
     async def _save(self) -> None:
         """Save what is new, and let go of streams that have ended and are not listened to."""
         async with self._filing:
-            news = [each for each in self._live.values() if each.saved < len(each.events)]
+            news = [(each, each.head) for each in self._live.values() if each.unsaved]
             batches = [
-                (each.id, each.ended, each.events[each.saved :], not each.saved) for each in news
+                # What is saved of an earlier stream of this id goes when its first events come.
+                (each.id, each.ended, each.unsaved, ALL if each.saved is None else each.after)
+                for each, _ in news
             ]
             if batches:
                 await anyio.to_thread.run_sync(self._archive.save, batches)
-            for channel, (_, _, events, _) in zip(news, batches, strict=True):
-                channel.saved += len(events)
+            for channel, head in news:
+                channel.saved = head
         for channel in list(self._live.values()):
-            if channel.ended and not channel.listeners and channel.saved == len(channel.events):
+            if channel.ended and not channel.listeners and not channel.unsaved:
                 self._live.pop(channel.id, None)
+
+
+def _tell_job(channel: Channel, job_id: str, record: JobRecord) -> None:
+    """Add what happened to a job to its channel."""
+    fields: dict[str, Any] = {"jobId": job_id, "at": record.at}
+    for name in ("progress", "result", "error"):
+        if hasattr(record, name):
+            fields[name] = getattr(record, name)
+    channel.tell(record.name.removeprefix("job:"), fields, last=record.final)
 
 
 def _tells_end(channel: Channel, job: Snapshot) -> bool:

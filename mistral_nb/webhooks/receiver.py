@@ -76,6 +76,7 @@ class WebhookReceiver:
         self._scheme: Scheme = scheme
         self._received: list[Received] = []
         self._events: dict[str, WebhookEvent] = {}
+        self._taken = 0
         self._refusals: list[tuple[int, float | None] | None] = []
         self._news = threading.Condition()
         self._display: Any = None
@@ -190,7 +191,8 @@ class WebhookReceiver:
         with self._news:
             if event is not None:
                 # Without an id in the scheme, nothing tells a repeated delivery from a new one.
-                key = event.id or f"#{len(self._received)}"
+                self._taken += 1
+                key = event.id or f"#{self._taken}"
                 note = "repeated" if key in self._events else "new"
                 self._events.setdefault(key, event)
             self._received.append(Received(time.time(), status, event, note))

@@ -234,7 +234,9 @@ def verify(
         given = {str(name).lower(): str(value) for name, value in dict(headers).items()}
         raw = body.encode() if isinstance(body, str) else bytes(body)
         checks[scheme](given, raw, keys)
-        return _event(given, orjson.loads(raw))
+        # In the other schemes an id is a header that nobody signed.
+        signed_id = given["webhook-id"] if scheme == "standard" else ""
+        return _event(signed_id, orjson.loads(raw))
     except WebhookRefused:
         raise
     except orjson.JSONDecodeError as error:
@@ -270,12 +272,12 @@ def _mistral(headers: dict[str, str], body: bytes, keys: Secrets) -> None:
     keys.check_digest(given, body)
 
 
-def _event(headers: dict[str, str], body: Any) -> WebhookEvent:
+def _event(delivery_id: str, body: Any) -> WebhookEvent:
     fields = body if isinstance(body, dict) else {}
     return WebhookEvent(
         event=str(fields.get("event", "")),
         data=fields.get("data"),
         timestamp=str(fields.get("timestamp", "")),
-        id=headers.get("webhook-id", ""),
+        id=delivery_id,
         body=body,
     )

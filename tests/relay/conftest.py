@@ -22,8 +22,8 @@ def queue(connection, simulator):
 def make_relay(queue):
     relays = []
 
-    def make(**options):
-        relays.append(Relay(queue, **{"token": TOKEN, **options}))
+    def make(of=queue, **options):
+        relays.append(Relay(of, **{"token": TOKEN, **options}))
         return relays[-1]
 
     yield make

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import httpx2
 import pytest
 
 import mistral_nb as mnb
+from mistral_nb import store
 from mistral_nb.errors import AuthenticationError, InputError
-from mistral_nb.jobs import GiveUp
+from mistral_nb.events import EventBus
+from mistral_nb.jobs import GiveUp, Queue
+from mistral_nb.jobs import job as job_module
 from mistral_nb.relay import desk
 from mistral_nb.simulator import Faults
 from mistral_nb.webhooks import WebhookReceiver, new_secret
@@ -330,6 +336,73 @@ def test_a_job_is_added_followed_and_cancelled(make_relay):
     assert httpx2.delete(late, headers=AUTH).json() == {"cancelled": True}
     assert httpx2.get(late, headers=AUTH).json()["status"] == "cancelled"
     assert httpx2.get(f"{relay.url}/api/jobs/none", headers=AUTH).status_code == 404
+
+
+def follow_job(relay, job_id, **options) -> list:
+    ends = ("completed", "failed", "error")
+    url = f"{relay.url}/api/jobs/{job_id}/events"
+    return list(mnb.sse(url, headers=AUTH, ends=ends, **options))
+
+
+def test_a_job_that_tells_much_is_kept_in_part(make_relay, queue, monkeypatch):
+    """Of a job's events, the relay holds and saves the latest, in order, and always the end."""
+    monkeypatch.setattr(desk, "JOB_BYTES", 20_000)
+    monkeypatch.setattr(desk, "SAVE_EVERY", 0.01)
+
+    @queue.handler("talk")
+    async def talk(_, context):
+        for step in range(400):
+            context.progress({"step": step, "more": "x" * 200})
+            await asyncio.sleep(0.002)
+        return "done"
+
+    relay = make_relay(work=1)
+    queue.add("talk", job_id="mine")
+    live = follow_job(relay, "mine")
+    assert live[-1].json()["result"] == "done"
+    eventually(lambda: not relay._desk._live)
+    saved = follow_job(relay, "mine")
+    assert saved[-1].data == live[-1].data
+    assert numbers(saved) == list(range(numbers(saved)[0], numbers(live)[-1] + 1))
+    assert sum(len(event.data) for event in saved) < 20_000 < sum(len(each.data) for each in live)
+    late = follow_job(relay, "mine", last_event_id=live[0].id)
+    assert [event.id for event in late] == [event.id for event in saved]
+
+
+def test_a_job_is_followed_through_a_failing_store(make_relay, connection, tmp_path, monkeypatch):
+    """While the queue's file cannot be used nothing is told; then the job's events go on."""
+    monkeypatch.setattr(store, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(job_module, "CHECK_EVERY", 0.05)
+    monkeypatch.setattr(desk, "ASK_AGAIN", 0.05)
+    file = tmp_path / "queue.sqlite"
+    bus = EventBus(connection.portal)
+    with Queue(f"sqlite:///{file}", connection=connection, bus=bus) as queue:
+        queue.handler("greet")(lambda name: f"Hello {name}")
+        relay = make_relay(queue)
+        queue.add("greet", "Ada", job_id="mine").result()
+        with ThreadPoolExecutor(1) as pool:
+            followed = pool.submit(follow_job, relay, "mine")
+            eventually(lambda: relay._desk._live)
+            with closing(sqlite3.connect(file, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                time.sleep(0.5)
+            with queue.work():
+                assert followed.result(20)[-1].json()["result"] == "Hello Ada"
+        relay.stop()
+
+
+def test_a_job_nobody_follows_is_let_go(make_relay, queue):
+    """A relay keeps no place for a job that nobody has listened to for as long as it keeps events."""
+    relay = make_relay(keep=0.2, grace=0)
+    queue.add("nobody", job_id="mine").result()
+    url = f"{relay.url}/api/jobs/mine/events"
+    with mnb.sse(url, headers=AUTH) as events:
+        assert next(events).name == "queued"
+        assert relay._desk._live
+    eventually(lambda: not relay._desk._live)
+    eventually(lambda: not queue.bus._subscriptions)
+    with mnb.sse(url, headers=AUTH) as events:
+        assert next(events).name == "queued"
 
 
 @pytest.mark.parametrize("saved", [False, True])

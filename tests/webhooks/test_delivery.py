@@ -7,12 +7,14 @@ import random
 import time
 from datetime import UTC, datetime
 
+import httpx2
 import pytest
 
 from mistral_nb.errors import InputError, JobError, WaitTimeout
 from mistral_nb.events import EventBus
 from mistral_nb.jobs import Queue
-from mistral_nb.webhooks import WebhookNotifier, WebhookReceiver, delivery, new_secret
+from mistral_nb.webhooks import WebhookNotifier, WebhookReceiver, delivery, new_secret, sign
+from mistral_nb.webhooks import receiver as receiver_module
 from mistral_nb.webhooks.targets import LOOPBACK
 
 SECRET = new_secret()
@@ -180,10 +182,6 @@ def test_a_job_tells_its_callback_how_it_ended(working, notifier, receiver):
 
 def test_the_receiver_knows_repeats_forgeries_and_sizes(receiver):
     """A repeated id is counted once, a forgery is answered 401, a flood 413."""
-    import httpx2
-
-    from mistral_nb.webhooks import sign
-
     body = b'{"event": "x", "data": 1}'
     headers = sign(body, SECRET, "msg_1")
     for _ in range(2):
@@ -196,6 +194,17 @@ def test_the_receiver_knows_repeats_forgeries_and_sizes(receiver):
     assert "repeated" in receiver._repr_html_()
     with pytest.raises(WaitTimeout, match="1 of 2"):
         receiver.wait(2, timeout=0.01)
+
+
+def test_deliveries_without_an_id_are_all_new(monkeypatch):
+    """Where a scheme has no ids each delivery counts, also once old requests are forgotten."""
+    monkeypatch.setattr(receiver_module, "KEPT", 2)
+    with WebhookReceiver(SECRET, scheme="body") as receiver:
+        for number in range(5):
+            body = b'{"event": "x", "data": %d}' % number
+            httpx2.post(receiver.url, content=body, headers=sign(body, SECRET, "msg"))
+        assert [event.data for event in receiver.events] == list(range(5))
+        assert [each.note for each in receiver.received] == ["new", "new"]
 
 
 @pytest.mark.usefixtures("quick")

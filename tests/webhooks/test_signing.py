@@ -69,6 +69,7 @@ def test_the_plain_schemes():
     assert verify({"X-Webhook-Signature": digest}, BODY, OTHER, scheme="body").data == {"é": 1}
     mistral = {"X-Mistral-Signature": f"hmac-sha256={digest}"}
     assert verify(mistral, BODY, OTHER, scheme="mistral").body["event"] == "job.completed"
+    assert verify({"webhook-id": "mine", **mistral}, BODY, OTHER, scheme="mistral").id == ""
     for scheme in ("body", "mistral"):
         with pytest.raises(WebhookRefused):
             verify({"x-webhook-signature": digest[:-1] + "z"}, BODY, OTHER, scheme=scheme)
