@@ -100,7 +100,7 @@ def _go_online(work: Work, given_up: set[int], unsent: set[int]) -> None:
 
 
 def _chosen(there: list[Shard], numbers: Sequence[int], record: RunRecord) -> list[Shard]:
-    jobs = {shard.id: shard for shard in there if shard.state == "submitted"}
+    jobs = {shard.id: shard for shard in there if shard.state in {"submitted", "ended"}}
     if not jobs:
         raise RunError(f"The run {record.name!r} has no batch job under way: nothing to resubmit.")
     ages = ", ".join(f"{each.id} ({still(each) / 60:.0f} min)" for each in jobs.values())

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -23,7 +23,7 @@ import anyio
 from mistral_nb.errors import ApiError, CostLimitError, MistralNbError, RunError
 from mistral_nb.labelling.answers import Audit
 from mistral_nb.labelling.budget import UNSENT
-from mistral_nb.labelling.crews import ENDED
+from mistral_nb.labelling.crews import ENDED, BatchState, Gone
 from mistral_nb.labelling.ledger import Finding
 from mistral_nb.labelling.remote import Remote
 from mistral_nb.labelling.requests import rewrite
@@ -33,7 +33,7 @@ from mistral_nb.labelling.totals import spent
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from mistral_nb.labelling.crews import BatchState, Crew
+    from mistral_nb.labelling.crews import Crew
     from mistral_nb.labelling.ledger import Answer, Shard
     from mistral_nb.labelling.work import Work
 
@@ -108,6 +108,8 @@ class BatchEngine:
         try:
             await self._follow(shard)
         except MistralNbError as error:
+            if isinstance(error, Gone):
+                error.args = (f"{error} {self._way_on(shard)}",)
             errors.append(error)
             if self._work.budget is not None:
                 self._work.budget.lose(shard)
@@ -187,7 +189,7 @@ class BatchEngine:
         assert shard.job_id is not None
         asked = False
         while True:
-            job = await self._crew.job(shard.job_id)
+            job = await self._look_at(shard)
             if job.status in ENDED:
                 return await self._end(shard, job)
             if self._work.cancelled.is_set() and not asked:
@@ -208,7 +210,29 @@ class BatchEngine:
                     await anyio.sleep(longest)
                 await self._work.wish()
 
+    async def _look_at(self, shard: Shard) -> BatchState:
+        assert shard.job_id is not None
+        try:
+            return await self._crew.job(shard.job_id)
+        except Gone:
+            if not self._abandoned(shard):
+                raise
+            return BatchState(shard.job_id, "CANCELLED", shard.completed, shard.failed)
+
     # Giving up
+
+    def _abandoned(self, shard: Shard) -> bool:
+        """Return True if the run can do without answers that a shard still owes."""
+        return self._work.cancelled.is_set() or shard.id in self._given_up
+
+    def _way_on(self, shard: Shard) -> str:
+        """Say what can be done about a shard whose job or answers are gone."""
+        resumed = f"mnb.resume({self._work.record.name!r})"
+        return (
+            f"Go on with {resumed} once it is there again. If it is gone for good, "
+            f"{resumed}.resubmit({shard.id}) sends what it did not answer again, to be paid "
+            f"again, and {resumed}.cancel() ends the run without it."
+        )
 
     async def give_up(self, shards: Iterable[Shard]) -> None:
         """Cancel batch jobs and take what they answered; their other requests may go again.
@@ -223,10 +247,10 @@ class BatchEngine:
             MistralNbError: The server refuses or is gone.
         """
         for shard in shards:
+            self._given_up.add(shard.id)
             now = await self._create(shard) if shard.state == "creating" else shard
             if now.state == "submitted":
                 now = await self._end_early(now)
-            self._given_up.add(now.id)
             await self._collect(now)
 
     async def _end_early(self, shard: Shard) -> Shard:
@@ -235,7 +259,7 @@ class BatchEngine:
             await self._crew.cancel(shard.job_id)
         with anyio.move_on_after(CANCEL_PATIENCE):
             while True:
-                job = await self._crew.job(shard.job_id)
+                job = await self._look_at(shard)
                 if job.status in ENDED:
                     return await self._end(shard, job)
                 self._note = f"Batch job {shard.job_id} is being cancelled ({job.status})."
@@ -261,7 +285,9 @@ class BatchEngine:
         """Bring an ended job's answers home: first to disk, then to the ledger."""
         for part, file_id in (("output", shard.output_file), ("error", shard.error_file)):
             path = self._work.folder.answers(shard.id, part)
-            if file_id is not None and not path.exists():
+            if file_id is None or path.exists():
+                continue
+            with suppress(Gone) if self._abandoned(shard) else nullcontext():
                 await self._crew.download(file_id, path)
         async with self._readings:
             await self._work.do(self._read, shard)

@@ -69,10 +69,10 @@ def forget(settings: Settings, name: str) -> None:
     folder.lock(name)
     try:
         with closing(Ledger(folder.ledger)) as ledger:
-            jobs = [s for s in ledger.shards() if s.job_id and s.state == "submitted"]
+            jobs = [s for s in ledger.shards() if s.state in {"creating", "submitted"}]
         if jobs:
             raise RunError(
-                f"{len(jobs)} batch job(s) of {name!r} still run and will be billed. Finish it "
+                f"{len(jobs)} batch job(s) of {name!r} may still run, and be billed. Finish it "
                 f"with mnb.resume({name!r}), or cancel it with mnb.resume({name!r}).cancel()."
             )
         folder.remove()

@@ -5,16 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from mistral_nb.errors import RunError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from mistral_nb.labelling.work import Work
 
-__all__ = ["ENDED", "BatchState", "Crew", "Crews"]
+__all__ = ["ENDED", "BatchState", "Crew", "Crews", "Gone"]
 
 ENDED = frozenset({"SUCCESS", "FAILED", "TIMEOUT_EXCEEDED", "CANCELLED"})
 """Statuses after which a batch job does not change; an unknown one is waited for."""
+
+
+class Gone(RunError):  # noqa: N818 - reads as the sentence it is
+    """A batch job, or its file of answers, is not there any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +90,21 @@ class Crew(Protocol):
         """
 
     async def job(self, job_id: str) -> BatchState:
-        """Ask how a job is doing."""
+        """Ask how a job is doing.
+
+        Raises:
+            Gone: Nobody knows it.
+        """
 
     async def cancel(self, job_id: str) -> BatchState:
         """Ask for a job to be cancelled."""
 
     async def download(self, file_id: str, path: Path) -> None:
-        """Bring a file of answers to disk: whole and safe under its name, or not at all."""
+        """Bring a file of answers to disk: whole and safe under its name, or not at all.
+
+        Raises:
+            Gone: It is not there any more.
+        """
 
 
 class Crews(Protocol):

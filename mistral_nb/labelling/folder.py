@@ -33,8 +33,10 @@ if TYPE_CHECKING:
 
 __all__ = ["RunFolder", "adopt_file", "sync_folder"]
 
+UNFINISHED = ".new-"
+"""How the names begin of folders in which a run is built, or deleted."""
 STALE = 24 * 3600.0
-"""Seconds after which a folder whose building was killed is cleared away."""
+"""Seconds after which such a folder, left behind by a kill, is cleared away."""
 
 
 class RunFolder:
@@ -70,9 +72,9 @@ class RunFolder:
         runs = home / "runs"
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)  # prompts are nobody else's
-            for old in runs.glob(".new-*"):
+            for old in runs.glob(f"{UNFINISHED}*"):
                 _clear_away(cls(old))
-            made = cls(runs / f".new-{secrets.token_hex(8)}")
+            made = cls(runs / f"{UNFINISHED}{secrets.token_hex(8)}")
             for part in ("requests", "answers"):
                 (made.path / part).mkdir(parents=True)
         except OSError as error:
@@ -146,9 +148,14 @@ class RunFolder:
         return True
 
     def remove(self) -> None:
-        """Delete the folder and all that is in it."""
+        """Delete the folder and all that is in it; a kill amid this leaves no half of a run."""
         self.unlock()
-        shutil.rmtree(self.path, ignore_errors=True)
+        doomed = self.path.with_name(f"{UNFINISHED}{secrets.token_hex(8)}")
+        try:
+            self.path.rename(doomed)
+        except OSError:  # on Windows while a file in it is open; or it is not there
+            doomed = self.path
+        shutil.rmtree(doomed, ignore_errors=True)
 
     def lock(self, name: str) -> Self:
         """Claim the run for this process, until it unlocks or ends.

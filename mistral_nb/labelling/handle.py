@@ -18,6 +18,7 @@ from mistral_nb.events import RunError as RunFailed
 from mistral_nb.labelling.batch import BatchEngine
 from mistral_nb.labelling.budget import Budget
 from mistral_nb.labelling.catalogue import no_such_run
+from mistral_nb.labelling.crews import Gone
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.judging import Judged
 from mistral_nb.labelling.ledger import Ledger, RunRecord
@@ -259,7 +260,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
             self._status = "running"
             try:
                 record = await self._send(folder, ledger, record, schema, options)
-            except CostLimitError:  # it says itself how to go on; nothing is under way
+            except (CostLimitError, Gone):  # they say how to go on; nothing is under way
                 await self._recount(ledger)
                 self._tell([], "")
                 raise

@@ -161,9 +161,18 @@ class Ledger:
             )
 
     def run(self) -> RunRecord:
-        """Return the run's own row."""
+        """Return the run's own row.
+
+        Raises:
+            StoreError: There is none: the file is a left-over.
+        """
         with self.reading() as db:
-            row = dict(db.execute("SELECT * FROM run").fetchone())
+            found = db.execute("SELECT * FROM run").fetchone()
+        if found is None:
+            raise StoreError(
+                f"{self.path} holds no run: its folder was left half deleted. Delete the rest."
+            )
+        row = dict(found)
         row |= {name: orjson.loads(row[name]) for name in ("spec", "counts")}
         return RunRecord(**row)
 

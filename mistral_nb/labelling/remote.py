@@ -28,7 +28,7 @@ from mistral_nb.errors import (
 )
 from mistral_nb.explaining import explain
 from mistral_nb.labelling.answers import error_text
-from mistral_nb.labelling.crews import BatchState
+from mistral_nb.labelling.crews import BatchState, Gone
 from mistral_nb.labelling.folder import adopt_file
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class Remote:
         try:
             return _state(await self._patiently(lambda: jobs.get_async(job_id=job_id)))
         except NotFoundError as error:
-            raise RunError(
+            raise Gone(
                 f"The server no longer knows the batch job {job_id}. Was it deleted, or is this "
                 "another workspace or key than the one that created it?"
             ) from error
@@ -243,9 +243,9 @@ class Remote:
         try:
             await self._patiently(lambda: self._download(file_id, part))
         except NotFoundError as error:
-            raise RunError(
+            raise Gone(
                 f"The server no longer has the file of answers {file_id}: it keeps them for a "
-                "limited time only."
+                "limited time only, and shows them to the workspace that asked."
             ) from error
         try:
             adopt_file(part, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from typing import TYPE_CHECKING, Self
 
 from mistral_nb.errors import StoreError
@@ -10,7 +10,7 @@ from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.ledger import Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from mistral_nb.labelling.ledger import Answer, RunRecord
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Reuse"]
 
 MOST_RUNS = 50
+"""Ledgers open at once, the latest: a process may have only so many files open."""
 
 
 class Reuse:
@@ -34,25 +35,25 @@ class Reuse:
     def __init__(self, home: Path, server: str, model: str, endpoint: str) -> None:
         self._home = home
         self._wanted = (server, model, endpoint)
-        self._ledgers: list[tuple[RunRecord, Ledger]] = []
+        self._ledgers: list[tuple[str, Ledger]] = []
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        for folder in RunFolder.all(self._home):
-            try:
-                ledger = Ledger(folder.ledger)
-                record = ledger.run()
-            except StoreError:  # damaged, or from a newer version: nothing to take from it
-                continue
-            if (record.server, record.model, record.endpoint) == self._wanted:
-                self._ledgers.append((record, self._stack.enter_context(closing(ledger))))
-            else:
-                ledger.close()
-        self._ledgers.sort(key=lambda each: each[0].created, reverse=True)
-        for _, ledger in self._ledgers[MOST_RUNS:]:
-            ledger.close()
-        del self._ledgers[MOST_RUNS:]
+        latest = sorted(self._alike(), key=lambda each: each[0].created, reverse=True)
+        for record, folder in latest[:MOST_RUNS]:
+            with suppress(StoreError):  # forgotten meanwhile
+                ledger = self._stack.enter_context(closing(Ledger(folder.ledger)))
+                self._ledgers.append((record.name, ledger))
         return self
+
+    def _alike(self) -> Iterator[tuple[RunRecord, RunFolder]]:
+        """Find the runs that asked the same model of the same server, one open at a time."""
+        for folder in RunFolder.all(self._home):
+            # Damaged, or from a newer version: nothing to take from it.
+            with suppress(StoreError), closing(Ledger(folder.ledger)) as ledger:
+                record = ledger.run()
+                if (record.server, record.model, record.endpoint) == self._wanted:
+                    yield record, folder
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -67,10 +68,10 @@ class Reuse:
             Content hash -> (name of the run it was answered in, answer), where there is one.
         """
         found: dict[bytes, tuple[str, Answer]] = {}
-        for record, ledger in self._ledgers:
+        for name, ledger in self._ledgers:
             still = [digest for digest in digests if digest not in found]
             if not still:
                 break
             for digest, answer in ledger.answered(still).items():
-                found[digest] = (record.name, answer)
+                found[digest] = (name, answer)
         return found

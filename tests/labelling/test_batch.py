@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -202,7 +203,7 @@ def test_stopping_only_detaches(
     until(run.done)
     assert run.status == "detached"
     assert "cancel" not in str(simulator.stats()["requests"])
-    with pytest.raises(errors.RunError, match="still run"):
+    with pytest.raises(errors.RunError, match="may still run"):
         forget(connection.settings, "x")
     fast(simulator)
     assert whole(resume(connection, bus, "x").result(30))
@@ -274,6 +275,38 @@ def test_a_deleted_job_is_told(label: Label, simulator: Simulator, home: Path) -
     simulator._core.state.db.execute("DELETE FROM jobs WHERE id = ?", (job,))
     with pytest.raises(errors.RunError, match=f"no longer knows the batch job {job}"):
         run.result(30)
+
+
+@pytest.mark.parametrize("lost", ["job", "answers"])
+@pytest.mark.parametrize("way", ["resubmit", "cancel"])
+def test_what_is_gone_at_the_server_ends_no_run_for_good(
+    label: Label, simulator: Simulator, connection: Connection, bus: EventBus, lost: str, way: str
+) -> None:
+    """A run whose job or answers are gone can be sent again, or be ended, and be forgotten."""
+    slow(simulator)
+    run = label(TABLE, name="x")
+    until(lambda: run.counts["running"] == ROWS)
+    run.stop()
+    fast(simulator)
+    sdk = connection.sdk
+    until(lambda: simulator.stats()["batch_rows"] == ROWS)
+    job = connection.portal.call(sdk.batch.jobs.list_async).data[0]
+    if lost == "job":
+        simulator._core.state.db.execute("DELETE FROM jobs")
+    else:
+        connection.portal.call(partial(sdk.files.delete_async, file_id=job.output_file))
+    with pytest.raises(errors.RunError, match=r"no longer.*resume\('x'\)\.resubmit\(0\)") as told:
+        resume(connection, bus, "x").result(30)
+    assert "go on at the server" not in str(told.value)
+    if way == "resubmit":
+        again = resume(connection, bus, "x").resubmit(0)
+        assert whole(again.result(30))
+        assert "missing" in set(again.report["kind"])
+    else:
+        ended = resume(connection, bus, "x")
+        ended.cancel()
+        assert ended.result(30)["_error"].notna().all()
+    forget(connection.settings, "x")
 
 
 def test_a_run_stays_with_its_server(

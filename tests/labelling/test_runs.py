@@ -16,7 +16,7 @@ from mistral_nb import errors
 from mistral_nb.client import Connection
 from mistral_nb.events import RunComplete, RunProgress, RunStart
 from mistral_nb.events import RunError as RunFailed
-from mistral_nb.labelling import forget, list_runs, resume, start_run
+from mistral_nb.labelling import resume, start_run
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
 from tests.conftest import SHARED
@@ -393,41 +393,6 @@ def test_a_table_of_objects_is_asked_for(
     with pytest.raises(errors.InputError, match="not the one"):
         resume(connection, bus, "x", table.iloc[:2]).result(20)
     pd.testing.assert_frame_equal(resume(connection, bus, "x", table).result(20), made)
-
-
-def test_runs_are_listed(label: Label, connection: Connection) -> None:
-    """All runs with status, counts, tokens and cost, the latest first."""
-    assert len(list_runs(connection.settings)) == 0
-    first = label(TABLE, name="first")
-    first.result(20)
-    label(TABLE.iloc[:1], name="second", reuse=False).result(20)
-    table = list_runs(connection.settings)
-    assert table["name"].tolist() == ["second", "first"]
-    assert table["status"].tolist() == ["done", "done"]
-    assert table["done"].tolist() == [1, 4]
-    assert table["cost"][1] == pytest.approx(first.cost)
-
-
-def test_a_damaged_ledger_hides_no_other_run(
-    label: Label, connection: Connection, home: Path
-) -> None:
-    """An unreadable ledger is listed as such; the others are listed as ever."""
-    label(TABLE, name="good").result(20)
-    broken = home / "runs" / "broken-00000000"
-    broken.mkdir()
-    (broken / "ledger.sqlite3").write_text("nonsense" * 1000)
-    table = list_runs(connection.settings).set_index("name")
-    assert table["status"].to_dict() == {"good": "done", "broken-00000000": "unreadable"}
-
-
-def test_a_run_can_be_forgotten(label: Label, connection: Connection, home: Path) -> None:
-    """Forgetting removes every file; the name is free again."""
-    label(TABLE, name="x").result(20)
-    forget(connection.settings, "x")
-    assert not list((home / "runs").glob("*"))
-    with pytest.raises(errors.RunError, match="no run named"):
-        forget(connection.settings, "x")
-    label(TABLE, "Other {text}", name="x").result(20)
 
 
 def test_a_simulated_answer_is_never_taken_for_a_real_one(
