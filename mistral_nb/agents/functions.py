@@ -6,11 +6,14 @@ import asyncio
 import functools
 import inspect
 import threading
+from contextlib import suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+T = TypeVar("T")
 
 __all__ = ["called", "in_thread", "in_words", "inner"]
 
@@ -33,17 +36,17 @@ async def called(function: Callable[[], Any], name: str) -> Any:
         What it returns, awaited if it can be.
 
     Raises:
-        Exception: What it raised; a RuntimeError in place of KeyboardInterrupt and
-            SystemExit, which would otherwise end more than the function.
+        Exception: What it raised; a RuntimeError in place of KeyboardInterrupt, SystemExit
+            and StopIteration, which would otherwise end more than the function.
     """
     try:
         result = function() if _is_async(function) else await in_thread(function, name)
         return await result if inspect.isawaitable(result) else result
-    except (KeyboardInterrupt, SystemExit) as raised:  # either would end the loop
+    except (KeyboardInterrupt, SystemExit) as raised:
         raise _contained(raised) from raised
 
 
-async def in_thread(work: Callable[[], Any], name: str) -> Any:
+async def in_thread(work: Callable[[], T], name: str) -> T:
     """Run a function in a daemon thread: one that hangs must not keep the process alive.
 
     Args:
@@ -54,33 +57,25 @@ async def in_thread(work: Callable[[], Any], name: str) -> Any:
         What it returns.
 
     Raises:
-        Exception: What it raised; a RuntimeError in place of KeyboardInterrupt and
-            SystemExit, which would otherwise end more than the function.
+        Exception: What it raised; a RuntimeError in place of KeyboardInterrupt, SystemExit
+            and StopIteration, which would otherwise end more than the function.
     """
     loop = asyncio.get_running_loop()
-    future: asyncio.Future[Any] = loop.create_future()
+    future: asyncio.Future[T] = loop.create_future()
     context = copy_context()
 
-    def settle(result: Any, error: Exception | None) -> None:
-        if future.done():  # nobody waits any more
-            return
-        if error is None:
-            future.set_result(result)
-        else:
-            future.set_exception(error)
+    def settle(end: Callable[[Any], None], value: T | Exception) -> None:
+        if not future.done():  # else nobody waits any more
+            end(value)
 
     def run() -> None:
-        result, error = None, None
         try:
-            result = context.run(work)
-        except Exception as raised:
-            error = raised
+            ended: tuple[Callable[[Any], None], T | Exception]
+            ended = future.set_result, context.run(work)
         except BaseException as raised:  # exit() or an interrupt inside a tool ends the tool
-            error = _contained(raised)
-        try:
-            loop.call_soon_threadsafe(settle, result, error)
-        except RuntimeError:  # the loop was closed meanwhile
-            return
+            ended = future.set_exception, _contained(raised)
+        with suppress(RuntimeError):  # the loop was closed meanwhile
+            loop.call_soon_threadsafe(settle, *ended)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return await future
@@ -103,6 +98,8 @@ def in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {words}".rstrip(": ")
 
 
-def _contained(raised: BaseException) -> RuntimeError:
-    """Return an ordinary error in place of one that would end a thread or a loop."""
+def _contained(raised: BaseException) -> Exception:
+    """Return an ordinary error in place of one that would end the loop, or that no future takes."""
+    if isinstance(raised, Exception) and not isinstance(raised, StopIteration):
+        return raised
     return RuntimeError(in_words(raised))

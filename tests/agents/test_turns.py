@@ -138,7 +138,9 @@ def test_an_error_is_told_to_the_model(with_tools: Callable) -> None:
     assert use.text == "Error in get_weather: ValueError: no such place: Paris"
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt, SystemExit, StopIteration, asyncio.CancelledError]
+)
 @pytest.mark.parametrize("plain", [True, False])
 def test_an_interrupted_tool_ends_alone(
     with_tools: Callable, error: type[BaseException], plain: bool
