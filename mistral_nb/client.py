@@ -10,7 +10,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import orjson
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mistral_nb.settings import Settings
     from mistral_nb.simulator import Simulator
 
-__all__ = ["Connection", "ModelDeprecated", "RateLimits"]
+__all__ = ["Connection", "ModelDeprecated", "RateLimits", "http_client"]
 
 DEPRECATION_HEADER = "x-model-deprecation-timestamp"
 SIMULATOR_KEY = "simulator"
@@ -119,16 +119,12 @@ class Connection:
                 max_keepalive_connections=self.settings.connections,
             )
             timeout = httpx2.Timeout(self.settings.timeout, connect=self.settings.connect_timeout)
-            try:
-                self._http = httpx2.AsyncClient(
-                    verify=_certificates(),
-                    limits=limits,
-                    timeout=timeout,
-                    follow_redirects=True,
-                    event_hooks={"request": [self._on_request], "response": [self._on_response]},
-                )
-            except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
-                raise bad_environment(error) from None  # its words may hold a password
+            self._http = http_client(
+                limits=limits,
+                timeout=timeout,
+                follow_redirects=True,
+                event_hooks={"request": [self._on_request], "response": [self._on_response]},
+            )
         return self._http
 
     @property
@@ -285,6 +281,24 @@ class Connection:
             self._blocking.close()
         if self._lean is not None:
             await self._lean.close()
+
+
+def http_client(**options: Any) -> httpx2.AsyncClient:
+    """Return an HTTP client that takes proxies and certificates from the environment.
+
+    Args:
+        **options: As for ``httpx2.AsyncClient``.
+
+    Returns:
+        The client, to be used on one loop and closed there.
+
+    Raises:
+        SettingsError: What the environment names cannot be used.
+    """
+    try:
+        return httpx2.AsyncClient(verify=_certificates(), **options)
+    except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+        raise bad_environment(error) from None  # its words may hold a password
 
 
 def _certificates() -> ssl.SSLContext:

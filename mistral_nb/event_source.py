@@ -17,6 +17,7 @@ import httpx2
 import orjson
 
 from mistral_nb import portal as portals
+from mistral_nb.client import http_client
 from mistral_nb.errors import (
     InputError,
     StreamCut,
@@ -24,9 +25,11 @@ from mistral_nb.errors import (
     StreamStalled,
 )
 from mistral_nb.explaining import api_error, unreachable
+from mistral_nb.settings import is_http_address
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Coroutine, Mapping
+    from collections.abc import AsyncGenerator, Collection, Mapping
+    from concurrent.futures import Future
 
 __all__ = ["ServerEvent", "ServerEvents", "sse"]
 
@@ -101,7 +104,7 @@ class _Line:
         """Yield each event once, over as many connections as it takes."""
         timeout = httpx2.Timeout(self.timeout, connect=min(self.timeout, 10.0))
         redirects = self.method == "GET"
-        async with httpx2.AsyncClient(timeout=timeout, follow_redirects=redirects) as client:
+        async with http_client(timeout=timeout, follow_redirects=redirects) as client:
             while True:
                 try:
                     async for event in self._attempt(client):
@@ -117,7 +120,9 @@ class _Line:
                     return
 
     async def _attempt(self, client: httpx2.AsyncClient) -> AsyncGenerator[ServerEvent]:
-        headers = {**self.headers, "Last-Event-ID": self.last_id} if self.last_id else self.headers
+        headers: dict[str, Any] = dict(self.headers)
+        if self.last_id:
+            headers["Last-Event-ID"] = self.last_id.encode()  # the standard's UTF-8, not ASCII
         try:
             async with client.sse(
                 self.url,
@@ -133,7 +138,7 @@ class _Line:
                 async for event in source:
                     self.last_id = event.id or self.last_id
                     if event.retry is not None:
-                        self.pause = event.retry / 1000
+                        self.pause = min(event.retry, LONGEST_WAIT * 1000) / 1000
                     if event.data or event.event != "message":
                         self.failures = 0
                         yield ServerEvent(event.event, event.data, self.last_id)
@@ -186,22 +191,26 @@ class _Line:
         if asked_for is not None:
             return min(asked_for, LONGEST_WAIT)
         jitter = random.uniform(0.75, 1.25)  # noqa: S311 - spreads clients, guards nothing
-        return float(min(self.pause * 2 ** (self.failures - 1) * jitter, LONGEST_WAIT))
+        return float(min(self.pause * 2 ** min(self.failures - 1, 10) * jitter, LONGEST_WAIT))
 
 
 class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
     """A stream of events; iterate it with ``async for`` or a plain ``for``, once.
 
     The network work runs on the toolkit's own loop. Nothing is asked for before the first
-    step, and the server is read only as fast as the iteration goes.
+    step, and the server is read only as fast as the iteration goes. A step that is given up
+    (a timeout, an interrupt) loses no event: the next step goes on waiting for the same one.
 
     Args:
         line: What is asked, and how often again; :func:`sse` makes it.
     """
 
+    _step: Future[ServerEvent | None] | None = None
+
     def __init__(self, line: _Line) -> None:
         self._portal = portals.shared()
         self._events = line.events()
+        self._turn = asyncio.Lock()
         self._url = line.url
 
     def __repr__(self) -> str:
@@ -211,9 +220,17 @@ class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
         return self
 
     async def __anext__(self) -> ServerEvent:
-        if self._portal.on_own_thread():
-            return await anext(self._events)
-        event = await asyncio.wrap_future(self._portal.spawn(self._step))
+        step = self._begun()
+        try:
+            event = await asyncio.shield(asyncio.wrap_future(step))
+        except asyncio.CancelledError:
+            if step.cancelled():  # somebody has left the stream
+                raise StopAsyncIteration from None
+            raise
+        except Exception:
+            self._step = None
+            raise
+        self._step = None
         if event is None:
             raise StopAsyncIteration
         return event
@@ -222,25 +239,40 @@ class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
         return self
 
     def __next__(self) -> ServerEvent:
-        event: ServerEvent | None = self._call(self._step())
+        self._portal.refuse_own_thread()
+        step = self._begun()
+        portals.wait_for(step)
+        self._step = None
+        event = None if step.cancelled() else step.result()
         if event is None:
             raise StopIteration
         return event
 
-    async def _step(self) -> ServerEvent | None:
-        # A StopAsyncIteration cannot cross from one loop to another.
-        return await anext(self._events, None)
+    def _begun(self) -> Future[ServerEvent | None]:
+        """Return the step under way: a new one, or one that its waiter has given up."""
+        if self._step is None:
+            self._step = self._portal.spawn(_next, self._events, self._turn)
+        return self._step
 
     def close(self) -> None:
         """Leave the stream; the server sees the connection close."""
-        self._call(self._events.aclose())
+        self._portal.refuse_own_thread()
+        portals.run(self._leave())
 
     async def aclose(self) -> None:
         """Leave the stream, as :meth:`close` does, without blocking a loop."""
-        if self._portal.on_own_thread():
+        await asyncio.wrap_future(self._portal.spawn(self._leave))
+
+    async def _leave(self) -> None:
+        self._give_up()
+        async with self._turn:  # until a step that was under way has seen its end
             await self._events.aclose()
-            return
-        await asyncio.wrap_future(self._portal.spawn(self._events.aclose))
+
+    def _give_up(self) -> None:
+        if self._step is not None:
+            self._step.cancel()
+
+    __del__ = _give_up
 
     def __enter__(self) -> Self:
         return self
@@ -254,13 +286,11 @@ class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
     async def __aexit__(self, *exc: object) -> None:
         await self.aclose()
 
-    def _call(self, work: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            self._portal.refuse_own_thread()
-        except RuntimeError:
-            work.close()
-            raise
-        return portals.run(work)
+
+async def _next(events: AsyncGenerator[ServerEvent], turn: asyncio.Lock) -> ServerEvent | None:
+    """Take one step; None at the end, as StopAsyncIteration cannot cross to another loop."""
+    async with turn:
+        return await anext(events, None)
 
 
 def sse(
@@ -287,8 +317,8 @@ def sse(
         json: Body, anything JSON can hold.
         headers: Further headers, e.g. ``{"Authorization": "Bearer ..."}``.
         last_event_id: Begin after this event.
-        ends: Names of events after which the stream is over. Without such an event, an end
-            of the connection is a cut, as for a browser's EventSource.
+        ends: Names of events (or the one name) after which the stream is over. Without such an
+            event, an end of the connection is a cut, as for a browser's EventSource.
         timeout: Longest silence in seconds.
         attempts: How many connections in a row may fail before the error is raised; an event
             that arrives sets the count back.
@@ -305,7 +335,7 @@ def sse(
         StreamStalled: Nothing came for ``timeout`` seconds, time and again.
         StreamMalformed: What came is no stream of events, or one event is too large.
     """
-    if httpx2.URL(url).scheme not in {"http", "https"} or not httpx2.URL(url).host:
+    if not is_http_address(url):
         raise InputError(f"url must look like http://host:port/path, not {url!r}.")
     if attempts < 1 or not timeout > 0 or max_event_bytes < 1:
         raise InputError("attempts, timeout and max_event_bytes must be above 0.")
@@ -315,7 +345,7 @@ def sse(
         {"content-type": "application/json"} if json is not None else {},
         orjson.dumps(json) if json is not None else None,
         last_event_id,
-        frozenset(ends),
+        frozenset([ends] if isinstance(ends, str) else ends),
         timeout,
         attempts,
         max_event_bytes,

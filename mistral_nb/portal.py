@@ -38,6 +38,7 @@ __all__ = [
     "interrupts",
     "run",
     "shared",
+    "wait_for",
     "wait_interruptibly",
 ]
 
@@ -105,7 +106,7 @@ class Portal:
         """
         self.refuse_own_thread()
         future = self.spawn(work, *args)
-        _wait_for(future)
+        wait_for(future)
         return future.result()
 
     def call_soon(self, function: Callable[..., object], *args: object) -> None:
@@ -152,12 +153,21 @@ class Portal:
         try:
             closer.start()
         except RuntimeError:  # as the interpreter ends, Python 3.12 starts no thread
-            _wait_for(self.spawn(finish), CLOSE_LIMIT)
+            wait_for(self.spawn(finish), CLOSE_LIMIT)
             return
         closer.join(CLOSE_LIMIT)
 
 
-def _wait_for(future: Future[Any], timeout: float | None = None) -> bool:
+def wait_for(future: Future[Any], timeout: float | None = None) -> bool:
+    """Wait for a future so that an interrupt ends the wait; the future goes on.
+
+    Args:
+        future: Of work on a portal.
+        timeout: Longest wait in seconds; None has no end.
+
+    Returns:
+        True if it is done, False if the time is up.
+    """
     return future.done() or wait_interruptibly(
         lambda seconds: wait_for_futures([future], seconds).done, timeout
     )
@@ -291,7 +301,7 @@ class Handle(Generic[T]):
             return self._wait(CLOSE_LIMIT)
 
     def _wait(self, timeout: float | None) -> T:
-        if not _wait_for(self._future, timeout):
+        if not wait_for(self._future, timeout):
             raise WaitTimeout(
                 f"Not finished after {timeout:g} s; it goes on. "
                 "Call result() again, await it, or stop() it."

@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from mistral_nb.errors import SettingsError
 
-__all__ = ["DEFAULT_MODEL", "Settings", "resolve"]
+__all__ = ["DEFAULT_MODEL", "Settings", "is_http_address", "resolve"]
 
 DEFAULT_MODEL = "mistral-small-latest"
 LIVE_URL = "https://api.mistral.ai"
@@ -150,16 +150,26 @@ def _clean_url(url: str | None) -> str | None:
     url = (url or "").strip()
     if not url:
         return None
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        valid = False
-    if not valid:
+    if not is_http_address(url):
         raise SettingsError(
             f"server_url (or MISTRAL_SERVER_URL) must look like http://host:port, not {url!r}."
         )
     return url.rstrip("/").removesuffix("/v1")
+
+
+def is_http_address(url: object) -> bool:
+    """Return True for a text that names a server to speak HTTP with.
+
+    Args:
+        url: e.g. ``"https://host:8000/path"``.
+    """
+    if not isinstance(url, str) or not url.isprintable():
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        return False
 
 
 def _notebook_secret() -> str | None:

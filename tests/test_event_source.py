@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
+import threading
 
 import pytest
 
@@ -13,6 +16,7 @@ from mistral_nb.errors import (
     InputError,
     ServerError,
     ServerUnreachable,
+    SettingsError,
     StreamCut,
     StreamMalformed,
     StreamStalled,
@@ -73,8 +77,6 @@ async def each(url: str, **options) -> list[str]:
 
 def test_async_iteration_on_the_portal_and_on_any_other_loop(server):
     """`async for` works on the toolkit's loop and on a loop of one's own."""
-    import asyncio
-
     server.pieces = [piece(1), END]
     assert mnb.run(each(server.url)) == ["1", "9"]
     assert asyncio.run(each(server.url)) == ["1", "9"]
@@ -189,6 +191,82 @@ def test_nobody_there():
         ids(f"http://127.0.0.1:{port}", attempts=2)
 
 
+def test_a_step_that_was_given_up_is_taken_up_again(server):
+    """A timeout around a step loses no event and passes for no end, on any loop."""
+    server.pieces = [piece(1), b": still here\n\n", piece(2), END]
+    server.pause = 0.15
+
+    async def patient() -> tuple[list[str], int]:
+        got, given_up = [], 0
+        events = mnb.sse(server.url)
+        while len(got) < 3:
+            try:
+                got.append((await asyncio.wait_for(anext(events), 0.05)).id)
+            except TimeoutError:
+                given_up += 1
+        with pytest.raises(StopAsyncIteration):
+            await anext(events)
+        return got, given_up
+
+    for run in (asyncio.run, mnb.run):
+        got, given_up = run(patient())
+        assert got == ["1", "2", "9"]
+        assert given_up > 0
+    assert len(server.requests) == 2
+
+
+def test_who_waits_on_a_stream_that_is_left_sees_its_end(server):
+    """close() from another thread ends a loop that waits for the next event, and hangs up."""
+    server.pieces = [piece(1), STALL]
+    events = mnb.sse(server.url)
+    got = [next(events).id]
+    threading.Timer(0.1, events.close).start()
+    got += [event.id for event in events]
+    assert got == ["1"]
+    assert server.gone.wait(5)
+
+
+def test_a_stream_that_nobody_holds_hangs_up(server):
+    """Forgotten in the middle of a step, it closes its connection by itself."""
+    server.pieces = [piece(1), STALL]
+
+    async def forgetful() -> None:
+        events = mnb.sse(server.url)
+        await anext(events)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(events), 0.05)
+
+    asyncio.run(forgetful())
+    gc.collect()
+    assert server.gone.wait(5)
+
+
+def test_ids_and_pauses_may_be_anything_the_format_allows(server):
+    """An id beyond ASCII goes back as UTF-8; a pause beyond all numbers is bounded."""
+    id_line = "event: chunk\nid: é\ndata: 1\n\n".encode()
+    server.turns = [{"pieces": [b"retry: 1\n\n", id_line, CUT]}, {"pieces": [END]}]
+    assert ids(server.url) == ["é", "9"]
+    sent = server.request_headers[-1]["last-event-id"]
+    assert sent.encode("latin-1").decode() == "é"
+    server.pieces = [b"retry: " + b"9" * 400 + b"\n\n", piece(1), END]
+    assert ids(server.url) == ["1", "9"]
+
+
+def test_one_last_event_may_be_given_as_a_name(server):
+    """`ends="done"` is that name, not its letters."""
+    server.pieces = [b"event: done\ndata: 1\n\n"]
+    assert [event.name for event in mnb.sse(server.url, ends="done")] == ["done"]
+
+
+def test_a_proxy_that_cannot_be_used_is_said(server, monkeypatch):
+    """The environment's proxies hold here as everywhere, and a wrong one is named by its variable."""
+    monkeypatch.setenv("HTTP_PROXY", "gopher://me:hunter2@127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(SettingsError, match="HTTP_PROXY") as caught:
+        ids(server.url)
+    assert "hunter2" not in str(caught.value)
+
+
 def test_leaving_closes_the_connection(server):
     """A `with` block left early hangs up, and the server sees it."""
     server.pieces = [piece(1), STALL]
@@ -197,7 +275,17 @@ def test_leaving_closes_the_connection(server):
     assert server.gone.wait(5)
 
 
-@pytest.mark.parametrize("options", [{"url": "ftp://x"}, {"url": "x"}, {"attempts": 0}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"url": "ftp://x"},
+        {"url": "x"},
+        {"url": None},
+        {"url": "http://["},
+        {"url": "http://x\x00"},
+        {"attempts": 0},
+    ],
+)
 def test_bad_arguments_are_refused(options):
     """A wrong address or number is named before anything is sent."""
     with pytest.raises(InputError):
