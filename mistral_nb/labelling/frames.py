@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
+from pandas.api.types import is_object_dtype
 
 from mistral_nb.errors import RunError, StoreError
+from mistral_nb.labelling.labels import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +45,7 @@ def keep_frame(df: pd.DataFrame, path: Path, kind: str = "pandas") -> None:
         StoreError: The disk is full or cannot be written.
     """
     about: dict[str, Any] = {"rows": len(df), "index": _about_index(df.index), "kind": kind}
-    about["lost"], about["json"], about["arrow"] = [], [], []
+    about |= {"lost": [], "json": [], "arrow": [], "objects": []}
     schemas: dict[str, pa.DataType] = {}
     for position in range(df.shape[1]):
         column = df.iloc[:, position]
@@ -53,6 +55,7 @@ def keep_frame(df: pd.DataFrame, path: Path, kind: str = "pandas") -> None:
             about["json"].append(position)
             schemas[f"c{position}"] = pa.large_string()
         else:
+            about["objects"].append(position)
             schemas[f"c{position}"] = _arrow_type(column)
         if isinstance(column.dtype, pd.ArrowDtype):
             about["arrow"].append(position)
@@ -88,13 +91,16 @@ def load_frame(path: Path) -> pd.DataFrame:
     # pandas cannot read the names of nested Arrow dtypes: those columns keep their arrays.
     arrow = {f"c{n}": table[f"c{n}"] for n in about["arrow"]}
     order = [f"c{n}" for n in sorted(int(c[1:]) for c in table.column_names if c[0] == "c")]
-    table = table.drop_columns(list(arrow))
+    objects = {f"c{n}": table[f"c{n}"].to_pylist() for n in about.get("objects", ())}
+    table = table.drop_columns([*arrow, *objects])
     frame: pd.DataFrame = table.to_pandas(split_blocks=True, self_destruct=True)
     levels = [name for name in frame.columns if name.startswith("i")]
     index = _index(frame[levels], about["index"])
     frame = frame.drop(columns=levels)
     for name, array in arrow.items():
         frame[name] = pd.arrays.ArrowExtensionArray(array)
+    for name, cells in objects.items():
+        frame[name] = pd.Series(cells, index=frame.index, dtype=object)
     frame = frame[order]
     for position in about["json"]:
         cells = [json.loads(text) for text in frame[f"c{position}"]]
@@ -153,6 +159,8 @@ def _same(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
     if isinstance(one.dtype, pd.ArrowDtype) and one.dtype == other.dtype:
         # pandas cannot compare nested Arrow values
         return bool(pa.array(one).equals(pa.array(other)))
+    if is_object_dtype(one.dtype) and is_object_dtype(other.dtype):  # gaps of any kind are gaps
+        one, other = (each.where(each.notna(), None) for each in (one, other))
     return bool(one.equals(other))
 
 
@@ -160,7 +168,7 @@ def _write(
     df: pd.DataFrame, path: Path, about: dict[str, Any], types: dict[str, pa.DataType]
 ) -> None:
     fields = [name for name, each in types.items() if each is not None]
-    levels = df.index.to_frame(index=False) if about["index"] and _stored(df.index) else None
+    levels = _levels(df.index) if about["index"] and _stored(df.index) else None
     pieces = _pieces(df, levels, fields, about)
     first = next(pieces)
     schema = _schema(first, about, types, fields)
@@ -207,35 +215,36 @@ def _pieces(
 
 def _arrow_type(column: pd.Series[Any]) -> pa.DataType | None:
     """Return the Arrow type of a whole column, or None if it has none."""
+    dtype = column.dtype
     try:
-        if column.dtype != object:
-            return pa.Schema.from_pandas(column.iloc[:1].to_frame("x"), preserve_index=False)[
-                0
-            ].type
-        found = pa.array(column, from_pandas=True)
-        return (
-            found.type if found.to_pylist() == column.where(column.notna(), None).tolist() else None
-        )
+        if isinstance(dtype, pd.CategoricalDtype) and dtype.categories.dtype == object:
+            _exact(dtype.categories.to_series())
+        elif isinstance(dtype, pd.StringDtype) and dtype.storage == "python":
+            pa.array(column)  # raises where a text is none
+        elif is_object_dtype(dtype):
+            return _exact(column)
+        piece = column.iloc[:1].to_frame("x")
+        return pa.Schema.from_pandas(piece, preserve_index=False)[0].type
     except (pa.ArrowException, TypeError, ValueError):
         return None
+
+
+def _exact(column: pd.Series[Any]) -> pa.DataType:
+    """Return the Arrow type that gives a column's objects back; raise ValueError if none does."""
+    found = pa.array(column, from_pandas=True)
+    if found.to_pylist() != column.where(column.notna(), None).tolist():
+        raise ValueError
+    return found.type
 
 
 def _is_json(cell: Any) -> bool:
     """Return True if JSON gives the very same value back."""
     kind = type(cell)
     if kind in {str, int, float, bool, type(None)}:
-        return kind is not str or cell.isascii() or _encodable(cell)
+        return kind is not str or cell.isascii() or encodable(cell)
     if kind is list:
         return all(map(_is_json, cell))
     return kind is dict and all(type(key) is str and _is_json(each) for key, each in cell.items())
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # half of a surrogate pair
-        return False
-    return True
 
 
 def _plain(label: Any) -> Any:
@@ -267,10 +276,16 @@ def _about_index(index: pd.Index[Any]) -> dict[str, Any] | None:
         about["range"] = [index.start, index.stop, index.step]
         return about
     about["multi"] = isinstance(index, pd.MultiIndex)
-    about["freq"] = getattr(index, "freqstr", None) if isinstance(index, pd.DatetimeIndex) else None
-    levels = index.to_frame(index=False)
+    steady = isinstance(index, (pd.DatetimeIndex, pd.TimedeltaIndex))
+    about["freq"] = getattr(index, "freqstr", None) if steady else None
+    levels = _levels(index)
     kept = all(_arrow_type(levels.iloc[:, n]) is not None for n in range(levels.shape[1]))
     return about if kept else None
+
+
+def _levels(index: pd.Index[Any]) -> pd.DataFrame:
+    """Return the levels as columns; two of them may have one name."""
+    return index.set_names(list(range(index.nlevels))).to_frame(index=False)
 
 
 def _index(levels: pd.DataFrame, about: dict[str, Any]) -> pd.Index[Any]:
@@ -279,8 +294,8 @@ def _index(levels: pd.DataFrame, about: dict[str, Any]) -> pd.Index[Any]:
         index = pd.RangeIndex(*about["range"])
     elif about["multi"]:
         index = pd.MultiIndex.from_frame(levels)
-    elif about["freq"]:
-        index = pd.DatetimeIndex(levels.iloc[:, 0], freq=about["freq"])
     else:
         index = pd.Index(levels.iloc[:, 0])
+        if about["freq"]:
+            index.freq = about["freq"]  # type: ignore[attr-defined]
     return index.set_names(about["names"])

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import orjson
@@ -291,12 +291,12 @@ def reader(given: Any, schema: Schema | None) -> Callable[[str], Any]:
     """
     if schema is None:
         return str
-    if isinstance(given, Mapping):
-        return lambda text: (schema.parse(text), orjson.loads(text))[1]
     if isinstance(given, type) and issubclass(given, enum.Enum):
         return lambda text: given(schema.parse(text)[0])
-    if get_origin(given) is Literal or isinstance(given, (list, tuple, set, frozenset)):
+    if schema.choice:
         return lambda text: schema.parse(text)[0]
+    if isinstance(given, Mapping):
+        return lambda text: (schema.parse(text), orjson.loads(text))[1]
     from pydantic import TypeAdapter
 
     adapter: TypeAdapter[Any] = TypeAdapter(given)

@@ -13,6 +13,7 @@ import pandas as pd
 
 from mistral_nb.errors import InputError, RunError
 from mistral_nb.labelling.answers import TOO_DEEP
+from mistral_nb.labelling.labels import encodable
 from mistral_nb.labelling.schemas import Column, Invalid, Schema
 
 if TYPE_CHECKING:
@@ -45,11 +46,14 @@ class Names:
         self.error = f"{prefix}error" if prefix.endswith("_") else f"{prefix}_error"
 
     def check(self, columns: Sequence[Hashable]) -> None:
-        """Refuse a table that has a result column already.
+        """Refuse names that cannot be kept, and a table that has a result column already.
 
         Raises:
-            InputError: Names the column.
+            InputError: Says which.
         """
+        odd = [name for name in self.names if not encodable(name)]
+        if odd:
+            raise InputError(f"{odd[0]!r} cannot be a column's name: it holds half a character.")
         taken = [name for name in [*self.names, self.error] if name in columns]
         if taken:
             raise InputError(

@@ -7,7 +7,7 @@ index access, so a column's name is all that counts, even one with dots or space
 from __future__ import annotations
 
 import itertools
-import string
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Protocol
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from mistral_nb.errors import InputError, TemplateError
+from mistral_nb.labelling.labels import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Hashable, Iterator, Sequence
 
     import pandas as pd
 
@@ -25,6 +26,9 @@ __all__ = ["Filled", "FunctionPrompt", "Prompt", "TemplatePrompt", "Unsent", "co
 
 _BRACES = "For braces that belong to the text (a JSON example), write {{ and }}."
 _CONVERSIONS: dict[str, Callable[[Any], str]] = {"s": str, "r": repr, "a": ascii}
+_PARTS = re.compile(r"[^{}]+|\{\{|\}\}|\{(?P<place>[^{}]*)\}|(?P<lone>[{}])")
+"""A template's pieces: text, doubled braces, a place, or a brace without its other one."""
+_PLACE = re.compile(r"(?P<name>.*?)(?:!(?P<conversion>[^:]*))?(?::(?P<spec>.*))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,8 @@ class TemplatePrompt:
         may_be_constant: Whether it may name no column.
 
     Raises:
-        TemplateError: The template is malformed, or names no column or an unknown one.
+        TemplateError: The template is malformed, cannot be sent, or names no column or an
+            unknown one.
     """
 
     def __init__(
@@ -74,10 +79,14 @@ class TemplatePrompt:
         self._places: list[_Place] = []
         self._pattern = ""  # for the % operator: it fills a row in one step
         by_text = _by_text(columns)
-        for literal, name, spec, conversion in _parse(template):
-            self._pattern += literal.replace("%", "%%")
-            if name is not None:
-                self._places.append(_place(name, spec or "", conversion, by_text))
+        for part in _PARTS.finditer(template):
+            if part["lone"]:
+                raise TemplateError(f"The prompt has a {part['lone']} on its own. {_BRACES}")
+            if part["place"] is None:
+                text = part[0][0] if part[0] in {"{{", "}}"} else part[0]
+                self._pattern += text.replace("%", "%%")
+            else:
+                self._places.append(_place(part["place"], by_text))
                 self._pattern += "%s"
         self._formats = any(place.conversion or place.spec for place in self._places)
         if not self._places and not may_be_constant:
@@ -216,6 +225,11 @@ def compile_prompt(
         InputError: Neither a template nor a function.
     """
     if isinstance(prompt, str):
+        if not encodable(prompt):
+            raise TemplateError(
+                f"The prompt {prompt!r} holds half a character (of a surrogate pair), which cannot "
+                "be sent. Mend its text."
+            )
         return TemplatePrompt(prompt, columns, may_be_constant=may_be_constant)
     if callable(prompt):
         return FunctionPrompt(prompt, columns)
@@ -223,13 +237,6 @@ def compile_prompt(
         "prompt must be a template such as 'Which topic? {text}' or a function of a row, "
         f"not {type(prompt).__name__}."
     )
-
-
-def _parse(template: str) -> Iterable[tuple[str, str | None, str | None, str | None]]:
-    try:
-        return list(string.Formatter().parse(template))
-    except ValueError as error:
-        raise TemplateError(f"The prompt's braces do not match: {error}. {_BRACES}") from error
 
 
 def _by_text(columns: Sequence[Hashable]) -> dict[str, list[tuple[int, Hashable]]]:
@@ -240,13 +247,11 @@ def _by_text(columns: Sequence[Hashable]) -> dict[str, list[tuple[int, Hashable]
     return found
 
 
-def _place(
-    name: str, spec: str, conversion: str | None, by_text: dict[str, list[tuple[int, Hashable]]]
-) -> _Place:
-    if f"{name}:{spec}" in by_text and conversion is None:  # a column with a colon in its name
-        name, spec = f"{name}:{spec}", ""
-    if "{" in spec:
-        raise TemplateError(f"Braces inside braces, in {{{name}:{spec}}}. {_BRACES}")
+def _place(text: str, by_text: dict[str, list[tuple[int, Hashable]]]) -> _Place:
+    """Find the column that is meant between two braces; its name may hold : and ! itself."""
+    name, conversion, spec = text, None, ""
+    if text not in by_text and (parts := _PLACE.fullmatch(text)):
+        name, conversion, spec = parts["name"], parts["conversion"], parts["spec"] or ""
     if conversion is not None and conversion not in _CONVERSIONS:
         raise TemplateError(f"{{{name}!{conversion}}}: only !s, !r and !a may follow a column.")
     found = by_text.get(name, [])

@@ -91,6 +91,9 @@ def make_requests(
             if isinstance(made, Unsent):
                 yield Request(row, error=made.reason)
                 continue
+            if isinstance(made, str) and not made.strip():
+                yield Request(row, error="the prompt is empty")
+                continue
             try:
                 body = recipe.body(made)
             except TypeError as error:

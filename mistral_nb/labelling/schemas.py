@@ -9,16 +9,16 @@ finished in a process that does not have the model.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
 from mistral_nb.errors import InputError, SchemaError
 from mistral_nb.labelling.checks import compile_check, deref
+from mistral_nb.labelling.labels import fold, is_choice, label_schema, meant
 from mistral_nb.labelling.plain import is_plain
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ class Schema:
         rename: New name of the only column, if any.
         flatten: Whether nested values become columns of their own (`a.b`), or stay objects.
         adapter: Pydantic's own check, where the model is at hand.
+        choice: Whether it is a choice of labels: an answer may then spell one in another case.
 
     Raises:
         SchemaError: The schema is not an object with properties.
@@ -90,6 +91,7 @@ class Schema:
         rename: str | None = None,
         flatten: bool = True,
         adapter: TypeAdapter[Any] | None = None,
+        choice: bool = False,
     ) -> None:
         self.name = re.sub(r"[^a-zA-Z0-9_-]", "_", name)[:64] or "Result"
         self.json_schema = json_schema
@@ -103,6 +105,9 @@ class Schema:
                     f"{len(self.columns)}. Use prefix= instead."
                 )
             self.columns = (dataclasses.replace(self.columns[0], name=rename),)
+        self.choice = choice
+        self._labels = frozenset(self.columns[0].categories if choice else ())
+        self._meant = meant(self._labels)
         self._check = compile_check(json_schema)
         # Pydantic is asked only where it knows more than the JSON schema: it takes longer.
         self._adapter = None if adapter is None or is_plain(adapter) else adapter
@@ -123,7 +128,7 @@ class Schema:
         helper: Any = response_format_from_pydantic_model
         try:
             made: dict[str, Any] = helper(Named())
-        except (ValueError, RecursionError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise SchemaError(f"The schema cannot be made strict: {error}.") from error
         return made
 
@@ -134,6 +139,7 @@ class Schema:
             "json_schema": self.json_schema,
             "rename": self.rename,
             "flatten": self.flatten,
+            "choice": self.choice,
         }
 
     @classmethod
@@ -144,6 +150,7 @@ class Schema:
             record["json_schema"],
             rename=record["rename"],
             flatten=record.get("flatten", True),
+            choice=record.get("choice", False),
         )
 
     def parse(self, text: str) -> tuple[Any, ...]:
@@ -158,9 +165,20 @@ class Schema:
         Raises:
             Invalid: The text is no JSON or does not fit the schema.
         """
-        data = _loaded(text)
+        data = self._loaded(text)
         self._require(data)
         return self._values(text, data)
+
+    def _loaded(self, text: str) -> Any:
+        try:
+            data = orjson.loads(text)
+        except orjson.JSONDecodeError as error:
+            raise Invalid(f"the reply is not JSON ({error})") from None
+        if self._meant and isinstance(data, dict):
+            said = data.get("label")
+            if isinstance(said, str) and said not in self._labels:
+                data["label"] = self._meant.get(fold(said), said)
+        return data
 
     def _require(self, data: Any) -> None:
         try:
@@ -172,7 +190,7 @@ class Schema:
 
     def read(self, text: str) -> tuple[Any, ...]:
         """Read a reply that was checked before, as :meth:`parse` does."""
-        return self._values(text, _loaded(text))
+        return self._values(text, self._loaded(text))
 
     def _values(self, text: str, data: Any) -> tuple[Any, ...]:
         if self._adapter is not None:
@@ -182,7 +200,7 @@ class Schema:
     def fault(self, text: str) -> str | None:
         """Return what is wrong with a reply, or None."""
         try:
-            data = _loaded(text)
+            data = self._loaded(text)
             self._require(data)
             if self._adapter is not None:
                 self._validated(text)
@@ -228,10 +246,10 @@ def compile_schema(
     """
     if schema is not None and labels is not None:
         raise InputError("Give schema= or labels=, not both.")
-    if labels is None and _is_choice(schema):
+    if labels is None and is_choice(schema):
         schema, labels = None, schema
     if labels is not None:
-        return Schema("Label", _labels_schema(labels), rename=column)
+        return Schema("Label", label_schema(labels), rename=column, choice=True)
     if schema is None:
         return None
     if isinstance(schema, Mapping):
@@ -245,47 +263,6 @@ def compile_schema(
     name = str(getattr(schema, "__name__", "Result"))
     adapter, made = _from_type(schema, name)
     return Schema(name, made, rename=column, flatten=flatten, adapter=adapter)
-
-
-def _loaded(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise Invalid(f"the reply is not JSON ({error})") from None
-
-
-def _is_choice(schema: Any) -> bool:
-    if get_origin(schema) is Literal or isinstance(schema, (list, tuple, set, frozenset)):
-        return True
-    return isinstance(schema, type) and issubclass(schema, enum.Enum)
-
-
-def _labels_schema(labels: Any) -> dict[str, Any]:
-    values = _label_values(labels)
-    if not values:
-        raise InputError("labels is empty: give at least one label to choose from.")
-    for position, each in enumerate(values):
-        if not isinstance(each, (str, int)) or (isinstance(each, str) and not each.strip()):
-            raise InputError(f"labels must be texts or whole numbers, not {each!r}.")
-        if each in values[:position]:
-            raise InputError(f"labels has {each!r} twice.")
-    choice: dict[str, Any] = {"enum": values}
-    kinds = {type(each) for each in values}
-    if len(kinds) == 1:
-        choice["type"] = {str: "string", int: "integer", bool: "boolean"}[kinds.pop()]
-    return {"type": "object", "properties": {"label": choice}, "required": ["label"]}
-
-
-def _label_values(labels: Any) -> list[Any]:
-    if get_origin(labels) is Literal:
-        labels = get_args(labels)
-    elif isinstance(labels, type) and issubclass(labels, enum.Enum):
-        labels = [member.value for member in labels]
-    elif isinstance(labels, (set, frozenset)):
-        labels = sorted(labels, key=str)  # a set's own order changes from process to process
-    if isinstance(labels, (str, bytes, Mapping)) or not isinstance(labels, Iterable):
-        raise InputError("labels must be a list of names, e.g. labels=['billing', 'delivery'].")
-    return [each.item() if hasattr(each, "item") else each for each in labels]
 
 
 def _given(schema: Mapping[str, Any]) -> dict[str, Any]:

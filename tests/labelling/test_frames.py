@@ -151,3 +151,40 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(StoreError, match=r"input\.arrow"):
         load_frame(path)
+
+
+def test_two_levels_of_one_name_come_back(tmp_path: Path) -> None:
+    """An index whose levels are called alike is no obstacle."""
+    index = pd.MultiIndex.from_tuples([(1, "x"), (1, "y")], names=["k", "k"])
+    df = pd.DataFrame({"text": ["a", "b"]}, index=index)
+    pd.testing.assert_frame_equal(there_and_back(df, tmp_path), df)
+
+
+def test_steady_steps_of_time_come_back(tmp_path: Path) -> None:
+    """An index of durations keeps its frequency."""
+    df = pd.DataFrame({"text": ["a", "b"]}, index=pd.timedelta_range("1h", periods=2, freq="h"))
+    pd.testing.assert_frame_equal(there_and_back(df, tmp_path), df)
+
+
+@pytest.mark.parametrize("empty", [pd.NA, pd.NaT])
+def test_loose_objects_with_gaps_stay_objects(empty: object, tmp_path: Path) -> None:
+    """Whatever kind of gap there is beside them, numbers and texts keep their types."""
+    df = pd.DataFrame({"x": pd.Series([empty, 1, 2], dtype=object)})
+    back = there_and_back(df, tmp_path)["x"]
+    assert back.dtype == object
+    assert back.tolist() == [None, 1, 2]
+    assert type(back[1]) is int
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.array(["whole", "\ud800"], dtype=pd.StringDtype("python")),
+        pd.Categorical([(1, 2), (3, 4)]),
+    ],
+)
+def test_what_no_file_holds_is_named(column: object, tmp_path: Path) -> None:
+    """Half a surrogate pair and categories that are tuples lead to the way on, not a failure."""
+    keep_frame(pd.DataFrame({"odd": column}), tmp_path / "input.arrow")
+    with pytest.raises(RunError, match=r"'odd'.*mnb\.resume\(name, df=df\)"):
+        load_frame(tmp_path / "input.arrow")

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel, field_validator
 
@@ -193,6 +195,15 @@ def test_labels_may_be_given_by_name(recorder: Recorder, linked: Connection) -> 
     """labels= is the same as a schema of labels."""
     recorder.script = lambda *_: Say(body=chat_reply('{"label": "b"}'))
     assert process_batch(linked, ["x"], labels=["a", "b"]).result(10)[0].content == "b"
+
+
+@pytest.mark.parametrize(
+    "labels", [np.array(["a", "b"]), pd.Index(["a", "b"]), {"a": 0, "b": 1}.keys()]
+)
+def test_labels_may_be_any_collection(recorder: Recorder, linked: Connection, labels: Any) -> None:
+    """Such as a column's different values; an answer in another case means its label."""
+    recorder.script = lambda *_: Say(body=chat_reply('{"label":"B"}'))
+    assert process_batch(linked, ["x"], labels=labels).result(10)[0].content == "b"
 
 
 @pytest.mark.parametrize("text", ["no JSON", '{"topic": 1, "urgent": true}',

@@ -39,9 +39,11 @@ def test_formats_and_conversions_work() -> None:
     assert filled("{text!r} {price:.2f} {price!s:>6}", df) == ['"a\'b" 1.24  1.239']
 
 
-@pytest.mark.parametrize("name", ["a.b", "a[0]", "with space", "colon:here", "ünï", "0"])
+@pytest.mark.parametrize(
+    "name", ["a.b", "a[0]", "with space", "colon:here", "Why?!", "a!b:c", "class", "ünï", "0"]
+)
 def test_any_column_name_can_be_named(name: str) -> None:
-    """Dots, brackets, spaces and colons in a name are part of the name."""
+    """Dots, brackets, spaces, colons and exclamation marks in a name are part of the name."""
     assert filled(f"<{{{name}}}>", pd.DataFrame({name: ["x"]})) == ["<x>"]
 
 
@@ -67,11 +69,20 @@ def test_a_missing_column_names_near_ones() -> None:
         compile_prompt("{zzz}", ["a", "b"])
 
 
-@pytest.mark.parametrize("template", ['{"label": "x"} {text}', "{text} {", "{text} }", "{} {text}"])
+@pytest.mark.parametrize(
+    "template",
+    ['{"label": "x"} {text}', "{text} {", "{text} }", "{} {text}", "{text:{text}}", "{{text}"],
+)
 def test_lone_braces_get_advice(template: str) -> None:
     """A JSON example in single braces, or unmatched ones, lead to the way to write them."""
     with pytest.raises(TemplateError, match=r"write \{\{ and \}\}"):
         compile_prompt(template, ["text"])
+
+
+def test_half_a_character_is_refused() -> None:
+    """A template that no request can hold is refused before anything is built."""
+    with pytest.raises(TemplateError, match="half a character"):
+        compile_prompt("{text} \ud83d", ["text"])
 
 
 def test_a_prompt_without_a_column_is_refused() -> None:

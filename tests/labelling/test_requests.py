@@ -34,6 +34,16 @@ RECIPE = Recipe("m", "Be brief.", compile_schema(labels=["a", "b"]), {"temperatu
 _open: list[Ledger] = []
 
 
+@pytest.mark.parametrize("text", ["", " ", "\n\t"])
+def test_an_empty_prompt_is_not_sent(text: str) -> None:
+    """There is nothing to answer: the row says so, and costs nothing."""
+    df = pd.DataFrame({"text": [text, "a"]})
+    made = list(make_requests(df, compile_prompt("{text}", ["text"]), RECIPE))
+    assert made[0].error == "the prompt is empty"
+    assert made[0].digest is None
+    assert made[1].digest is not None
+
+
 @pytest.fixture(autouse=True)
 def _closed() -> Iterator[None]:
     yield

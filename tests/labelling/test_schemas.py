@@ -85,10 +85,12 @@ def test_the_format_is_strict_and_the_sdks_own() -> None:
         ("a", "b"),
         {"b", "a"},
         pd.Series(["a", "b"]),
+        pd.Series(["a", "b", "a"]).unique(),
+        (each for each in "ab"),
         Literal["a", "b"],
         enum.Enum("Labels", {"x": "a", "y": "b"}),
     ],
-    ids=["list", "tuple", "set", "series", "literal", "enum"],
+    ids=["list", "tuple", "set", "series", "array", "generator", "literal", "enum"],
 )
 def test_labels_come_in_many_forms(given: Any) -> None:
     """Lists, sets, Series, Literals and Enums all become one categorical column."""
@@ -98,6 +100,28 @@ def test_labels_come_in_many_forms(given: Any) -> None:
     assert schema.parse('{"label":"a"}') == ("a",)
     with pytest.raises(Invalid, match="allowed"):
         schema.parse('{"label":"c"}')
+
+
+def test_an_answer_may_spell_a_label_in_another_case() -> None:
+    """Case and spaces around do not matter where only one label can be meant."""
+    schema = compile_schema(labels=["Refund", "straße", "STRASSE", "ok", "OK"], column="topic")
+    for made in (schema, Schema.restore(schema.record())):
+        assert made.parse('{"label":" refund\\n"}') == ("Refund",)
+        assert made.read('{"label":"REFUND"}') == ("Refund",)
+        assert made.fault('{"label":"refund"}') is None
+        assert made.parse('{"label":"OK"}') == ("OK",)
+        for answer in ("Ok", "Straße", "refunds", ""):
+            assert "allowed" in made.fault(f'{{"label":"{answer}"}}')
+
+
+def test_a_models_own_values_are_met_exactly() -> None:
+    """What a pydantic model or a JSON schema says is not softened."""
+
+    class Topic(BaseModel):
+        label: Literal["refund"]
+
+    for schema in (Topic, Topic.model_json_schema()):
+        assert "allowed" in compile_schema(schema).fault('{"label":"Refund"}')
 
 
 def test_labels_as_schema_and_another_name() -> None:
