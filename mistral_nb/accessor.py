@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from mistral_nb.labelling import Run
     from mistral_nb.session import Session
 
 __all__ = ["FrameAccessor", "SeriesAccessor", "register", "watch"]
@@ -82,9 +81,13 @@ class SeriesAccessor:
             **options: As for :meth:`mistral_nb.Session.label`: ``model``, ``examples``, ...
 
         Returns:
-            A categorical series with the same index; rows without a label are missing.
+            A categorical series with the same index; rows without a label are missing. With
+            ``dry_run`` the estimate, with ``sample`` its rows only.
         """
-        return self._column("label", prompt, labels=labels, mode=mode, **options)
+        labelled: pd.Series[Any] = self._column(
+            "label", prompt, labels=labels, mode=mode, **options
+        )
+        return labelled
 
     def embed(
         self, model: str | None = None, *, mode: str = "online", **options: Any
@@ -97,22 +100,27 @@ class SeriesAccessor:
             **options: As for :meth:`mistral_nb.Session.label`: ``output_dimension``, ...
 
         Returns:
-            A series of numpy arrays with the same index; rows without a text are missing.
+            A series of numpy arrays with the same index; rows without a text are missing. With
+            ``dry_run`` the estimate, with ``sample`` its rows only.
         """
         asked = {"endpoint": "embeddings", "model": model, "mode": mode}
-        return self._column("embedding", "{text}", **asked, **options)
+        vectors: pd.Series[Any] = self._column("embedding", "{text}", **asked, **options)
+        return vectors
 
-    def _column(self, name: str, prompt: str, **options: Any) -> pd.Series[Any]:
-        run: Run = _session().label(self._series.to_frame("text"), prompt, **options)
+    def _column(self, what: str, prompt: str, **options: Any) -> Any:
+        run = _session().label(self._series.to_frame("text"), prompt, **options)
+        if options.get("dry_run"):
+            return run  # an estimate
         done = run.result()
-        failed = int((done["_error"].notna() & self._series.notna()).sum())
+        # By place: column= and prefix= change the names.
+        texts, found, errors = (done.iloc[:, place] for place in range(3))
+        failed = int((errors.notna() & texts.notna()).sum())
         if failed:
             warnings.warn(
-                f"{failed:,} of {len(done):,} rows have no {name}: "
+                f"{failed:,} of {len(done):,} rows have no {what}: "
                 f"mnb.resume({run.name!r}).errors says why.",
                 stacklevel=3,
             )
-        found: pd.Series[Any] = done[name]
         return found
 
 

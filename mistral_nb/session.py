@@ -274,19 +274,18 @@ class Session(Services):
             The review; ``review.table`` has the table with the decisions at any time.
 
         Raises:
-            InputError: It is no run, or it has no column to review.
+            InputError: It is no run, or it has nothing to review: no rows, no column.
         """
-        from mistral_nb.labelling import Run, as_pandas, reviews_file
+        from mistral_nb.labelling import Run, reviews_file
         from mistral_nb.widgets.review import review
 
         if not isinstance(run, Run):
             raise InputError(
                 f"run must be what mnb.label or mnb.resume(name) gives, not {type(run).__name__}."
             )
-
+        table, known = run.to_review(column, options.pop("text", None))
         store = reviews_file(self.settings, run.name)
-        table = as_pandas(run.result())
-        return review(table, label=run.one_column(column), store=store, **options)
+        return review(table, store=store, **{**known, **options})
 
     def usage(self) -> pd.DataFrame:
         """Return the tokens that this session's replies were billed for.

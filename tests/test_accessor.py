@@ -113,3 +113,20 @@ def test_rows_that_fail_are_told_of(simulator: Any) -> None:
     ):
         found = TEXTS.mistral.classify(["a", "b"], mode="batch", retries=0)
     assert found.isna().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "name"), [({"column": "topic"}, "topic"), ({"prefix": "new_"}, "new_label")]
+)
+def test_the_series_may_have_another_name(options: dict[str, str], name: str) -> None:
+    """column= and prefix= name the result as they do for a table."""
+    found = TEXTS.mistral.classify(["billing", "delivery"], **options)
+    assert found.name == name
+    assert found.tolist()[::2] == ["delivery", "billing"]
+
+
+def test_what_it_would_cost_can_be_asked(simulator: Any) -> None:
+    """dry_run gives the estimate, and nothing is sent."""
+    assert TEXTS.mistral.classify(["a", "b"], dry_run=True).forecast.requests == 2
+    assert TEXTS.mistral.embed(dry_run=True).forecast.requests == 2
+    assert simulator.stats()["tokens"] == 0

@@ -116,7 +116,7 @@ def test_a_killed_command_is_taken_up(
         ("label {tmp}/in --prompt {{text}} --out {tmp}/in/out", "inside the data set"),
         ("resume topics", "--out FILE is needed"),
         ("resume x --out {tmp}/o.csv", "leave out --out"),
-        ("review x", "has its result in files"),
+        ("review x", "is not one table"),
         ("export never-started --out {tmp}/o.csv", "no run named never-started"),
         ("review never-started", "no run named never-started"),
         ("export topics --out {tmp}/o.txt", "must end in"),
@@ -190,6 +190,29 @@ def test_review(
     assert made["label_reviewed"].tolist()[1] == "delivery"
     assert made["label_reviewed"].tolist()[3] == "delivery"
     assert made["review"].tolist()[2] == "skipped"
+
+
+def test_a_review_shows_what_is_missing_and_why(
+    tmp_path: Path,
+    server: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An empty cell reads as empty, its row says why it has no label; Ctrl-C leaves in peace."""
+    table = tmp_path / "t.csv"
+    table.write_text('text,n\n"",1\nwhere is my parcel,2\n')
+    assert (
+        main(["label", str(table), *PROMPT, "--name", "g", "--out", str(tmp_path / "o.csv")]) == 1
+    )
+    monkeypatch.setattr("builtins.input", _interrupted)
+    assert main(["review", "g"]) == 130
+    printed = capsys.readouterr()
+    assert "1 of 2 · No label · empty value in column 'text'\n  (empty)\n" in printed.out
+    assert "what was decided is kept" in printed.err
+
+
+def _interrupted(_: str) -> str:
+    raise KeyboardInterrupt
 
 
 def test_a_review_takes_a_part_of_the_rows(

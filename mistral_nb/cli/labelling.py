@@ -253,14 +253,18 @@ def _review(options: argparse.Namespace) -> int:
         check_target(options.out)
     if _existing(options.name).manifest.exists():
         raise InputError(
-            f"The run {options.name} has its result in files: review one of them in a notebook, "
-            "with mistral_nb.widgets.review."
+            f"The result of {options.name} is not one table. Review a part of it in a notebook: "
+            "mistral_nb.widgets.review.review(table, store=FILE)."
         )
     session = connect()
     run = session.resume(options.name)
     chosen = {"text": options.text, "where": options.where}
     review = session.review(run, options.column, **chosen)
-    review_in_terminal(review)
+    try:
+        review_in_terminal(review)
+    except KeyboardInterrupt:
+        print("\nStopped; what was decided is kept. The same command goes on.", file=sys.stderr)
+        return INTERRUPTED
     if options.out is not None:
         write_table(review.table, options.out)
         print(f"{len(review.table)} rows -> {options.out}", file=sys.stderr)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from pandas import isna
+from pandas.api.types import is_scalar
+
 from mistral_nb.labelling.reports import count
 
 if TYPE_CHECKING:
@@ -27,20 +30,20 @@ def review_in_terminal(review: Review) -> None:
     """
     work = review.worklist
     print(KEYS)
-    while (ahead := work.ahead()) and _one(work, ahead[0]):
+    while (ahead := work.ahead()) and _one(work, ahead[0], review.why_none(ahead[0])):
         pass
     counts = work.counts()
     said = ", ".join(f"{counts[each]:,} {each}" for each in ("accepted", "corrected", "skipped"))
     print(f"{counts['done']:,} of {count(counts['total'])} reviewed: {said}.")
 
 
-def _one(work: Worklist, place: int) -> bool:
+def _one(work: Worklist, place: int, why_none: str) -> bool:
     """Show a row and carry out what is typed; False if the review is to be left."""
     proposed = work.proposed(place)
     counts = work.counts()
-    reason = work.reason(place)
-    print(f"\n{counts['done'] + 1:,} of {counts['total']:,}{f' · {reason}' if reason else ''}")
-    text = _shown(work.texts.iloc[place], LONGEST)
+    said = [each for each in (work.reason(place), _shown(why_none)) if each]
+    print(" · ".join([f"\n{counts['done'] + 1:,} of {counts['total']:,}", *said]))
+    text = _shown(work.texts.iloc[place], LONGEST) or "(empty)"
     print(textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="  "))
     for name, choice in work.opinions(place):
         print(f"  ({_shown(name)} says {_shown(work.labels[choice])})")
@@ -91,7 +94,9 @@ def _numbered(work: Worklist) -> bool:
 
 
 def _shown(value: Any, longest: int = 80) -> str:
-    """Return a text as a terminal may show it: no control characters, not too long."""
+    """Return a cell as a terminal may show it: no control characters, not too long."""
+    if is_scalar(value) and isna(value):
+        return ""
     text = " ".join(str(value)[: longest + 1].split())
     text = "".join(each for each in text if each.isprintable())
     return text if len(text) <= longest else f"{text[: longest - 1]}…"

@@ -5,7 +5,6 @@ from mistral_nb.labelling.dry_run import Estimate
 from mistral_nb.labelling.files import FilesSource
 from mistral_nb.labelling.handle import Run
 from mistral_nb.labelling.lists import ListRun, Result, process_batch
-from mistral_nb.labelling.natives import as_pandas
 from mistral_nb.labelling.runs import resume, start_run
 
 __all__ = [
@@ -14,7 +13,6 @@ __all__ = [
     "ListRun",
     "Result",
     "Run",
-    "as_pandas",
     "forget",
     "list_runs",
     "process_batch",

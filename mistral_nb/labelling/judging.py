@@ -5,18 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.errors import InputError
+from mistral_nb.labelling.natives import as_pandas
 from mistral_nb.labelling.plan import restore
 from mistral_nb.labelling.progress import job_seconds
+from mistral_nb.labelling.sources import FrameSource, KeptFrame
 from mistral_nb.labelling.totals import cost_parts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from contextlib import AbstractContextManager
 
     import pandas as pd
 
     from mistral_nb.labelling.ledger import Ledger
+    from mistral_nb.labelling.merge import Names
+    from mistral_nb.labelling.plan import Plan
     from mistral_nb.labelling.quality import Comparison, Evaluation
+    from mistral_nb.labelling.schemas import Schema
     from mistral_nb.labelling.sources import Target
 
 __all__ = ["Judged"]
@@ -28,14 +33,14 @@ class Judged:
     if TYPE_CHECKING:  # what the run itself brings
         name: property
         result: Callable[..., pd.DataFrame]
+        _plan: Plan | None
         _target: Target | None
         _ledger: Callable[[], AbstractContextManager[Ledger]]
 
     @property
     def columns(self) -> list[str]:
         """Names of the columns that the run adds, without that of the errors."""
-        with self._ledger() as ledger:
-            _, names, _ = restore(ledger.run())
+        _, names = self._shape()
         return list(names.names)
 
     def evaluate(self, gold: Any, column: str | None = None) -> Evaluation:
@@ -68,10 +73,16 @@ class Judged:
             Agreement, kappa and the rows that differ.
 
         Raises:
-            InputError: The rows do not match, or several columns leave a choice.
+            InputError: ``other`` is no run, the rows do not match, or several columns leave a
+                choice.
         """
         from mistral_nb.labelling.quality import compare
 
+        if not isinstance(other, Judged):
+            raise InputError(
+                f"other must be a run, as mnb.label gives it, not {type(other).__name__}. To "
+                "measure labels that are at hand already, use run.evaluate(gold=...)."
+            )
         ours, column = self._rows(column, gold)
         theirs, _ = other._rows(column)
         return compare(ours, theirs, column, gold, names=(self.name, other.name))
@@ -106,6 +117,51 @@ class Judged:
             cost=cost or {"all": None},
             title=self.name,
         )
+
+    def to_review(
+        self, column: str | None = None, text: Hashable | None = None
+    ) -> tuple[pd.DataFrame, dict[str, Any]]:
+        """Return what a review of the labels needs; waits for the run to end.
+
+        Args:
+            column: The result column to review; needed only where there are several.
+            text: The column to read; None takes that with the longest texts that went in.
+
+        Returns:
+            The labelled table as a pandas one, and the names of its columns: ``label``,
+            ``error`` (why a row has none) and ``text``.
+
+        Raises:
+            InputError: Several columns leave a choice, or the table has no rows, no texts, or is
+                not in memory.
+        """
+        from mistral_nb.labelling.reviews import longest_text, with_categories
+
+        result = self.result()
+        if not isinstance(self._target, (FrameSource, KeptFrame)):
+            raise InputError(
+                f"The result of {self.name!r} is not one table in memory. Read a part of it with "
+                "pandas and give that to mistral_nb.widgets.review.review(table, store=FILE)."
+            )
+        table = as_pandas(result)
+        if not len(table):
+            raise InputError("The table has no rows, so there is nothing to review.")
+        column = self.one_column(column)
+        schema, names = self._shape()
+        if schema is not None:
+            kinds = dict(zip(names.names, schema.columns, strict=True))
+            table = with_categories(table, column, kinds[column].categories)
+        if text is None:
+            text = longest_text(table, but=[*names.names, names.error])
+        return table, {"label": column, "error": names.error, "text": text}
+
+    def _shape(self) -> tuple[Schema | None, Names]:
+        """Return what reads the replies and how the result columns are called."""
+        if self._plan is not None:
+            return self._plan.schema, self._plan.names
+        with self._ledger() as ledger:
+            schema, names, _ = restore(ledger.run())
+        return schema, names
 
     def _rows(self, column: str | None, gold: Any = None) -> tuple[pd.DataFrame, str]:
         """Wait for the run's end; bring a result column, and gold, into memory."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Codes = np.ndarray[Any, np.dtype[np.int64]]
 
-__all__ = ["Worklist"]
+__all__ = ["Worklist", "longest_text", "with_categories"]
 
 MOST_LABELS = 1000
 """More different labels than this are not labels to choose from."""
@@ -282,6 +282,41 @@ class Worklist:
                 urgency[differs] = np.maximum(urgency[differs], 3 if name == "gold" else 2)
         urgency[own < 0] = 4
         return urgency
+
+
+def longest_text(table: pd.DataFrame, but: Sequence[Hashable] = ()) -> Hashable:
+    """Return the name of the column with the longest texts at the table's head.
+
+    Args:
+        table: The table, shape (rows, columns).
+        but: Names of columns that are not meant.
+
+    Raises:
+        InputError: No column holds texts.
+    """
+    lengths = {}
+    for place, name in enumerate(table.columns):
+        texts = [cell for cell in table.iloc[:100, place] if isinstance(cell, str)]
+        if texts and name not in but:
+            lengths[name] = sum(map(len, texts)) / len(texts)
+    if not lengths:
+        raise InputError("The table has no column of texts to read: give text=.")
+    return max(lengths, key=lambda name: lengths[name])
+
+
+def with_categories(table: pd.DataFrame, label: str, categories: Sequence[Any]) -> pd.DataFrame:
+    """Return a table whose labels know all that there are to choose from.
+
+    Other libraries' categories are those that occur, in the order in which they do.
+
+    Args:
+        table: The table; it is not changed.
+        label: Name of the label column.
+        categories: All labels; none for a column that is no choice.
+    """
+    if not categories or isinstance(table[label].dtype, pd.CategoricalDtype):
+        return table
+    return table.assign(**{label: pd.Categorical(table[label].astype(object), categories)})
 
 
 def _choices(

@@ -17,7 +17,7 @@ from mistral_nb import portal
 from mistral_nb.errors import InputError, MistralNbError
 from mistral_nb.labelling.pairing import column_of
 from mistral_nb.labelling.reports import Line, Part, Table, bundle, count
-from mistral_nb.labelling.reviews import Worklist
+from mistral_nb.labelling.reviews import Worklist, longest_text
 from mistral_nb.replies import current_cell
 from mistral_nb.widgets.channel import Channel, front_end_may_show_widgets
 
@@ -85,7 +85,7 @@ def review(
     """
     worklist = Worklist(
         table,
-        text=_longest(table, (label, error)) if text is None else text,
+        text=longest_text(table, (label, error)) if text is None else text,
         label=label,
         labels=labels,
         gold=gold,
@@ -157,6 +157,14 @@ class Review:
         """The current row of the table; None when all are done."""
         ahead = self._work.ahead()
         return self._work.source.iloc[ahead[0]] if ahead else None
+
+    def why_none(self, place: int) -> str:
+        """Return why a row has no label; empty where it has one, or where that is not known.
+
+        Args:
+            place: Position of the row.
+        """
+        return "" if self._errors is None else _plain(self._errors.iloc[place])
 
     def accept(self) -> None:
         """Accept the current row's label.
@@ -327,7 +335,7 @@ class Review:
             "l": self._work.proposed(place),
             "o": self._work.opinions(place),
             "y": self._work.reason(place),
-            "d": "" if self._errors is None else _wire(self._errors.iloc[place], CELL_LIMIT),
+            "d": _wire(self.why_none(place), CELL_LIMIT),
             "c": [
                 [_wire(name, CELL_LIMIT), _wire(column.iloc[place], CELL_LIMIT)]
                 for name, column in self._context.items()
@@ -341,18 +349,6 @@ class Review:
         """Return a row's text, cut, and the length of the whole."""
         whole = _plain(self._work.texts.iloc[place])
         return _wire(whole, limit), len(whole)
-
-
-def _longest(table: pd.DataFrame, but: tuple[Hashable, ...]) -> Hashable:
-    """Return the name of the column with the longest texts at the table's head."""
-    lengths = {}
-    for place, name in enumerate(table.columns):
-        texts = [cell for cell in table.iloc[:100, place] if isinstance(cell, str)]
-        if texts and name not in but:
-            lengths[name] = sum(map(len, texts)) / len(texts)
-    if not lengths:
-        raise InputError("The table has no column of texts to read: give text=.")
-    return max(lengths, key=lambda name: lengths[name])
 
 
 def _plain(value: Any) -> str:

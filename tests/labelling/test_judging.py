@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 import matplotlib as mpl
 import pandas as pd
+import polars as pl
 import pytest
 from pydantic import BaseModel
 
 from mistral_nb.errors import InputError
+from mistral_nb.labelling import FilesSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -91,3 +94,46 @@ def test_a_picture_of_a_batch_run_has_its_jobs(label: Callable[..., Run]) -> Non
     _, jobs, cost = titles(run.plot())
     assert jobs == "Seconds a batch job took"
     assert cost == "Cost: not known"
+
+
+def test_only_a_run_is_compared_with_a_run(label: Callable[..., Run]) -> None:
+    """A table in its place is refused in words."""
+    with pytest.raises(InputError, match=r"other must be a run, .* not DataFrame"):
+        label(DF, name="one").compare(DF)
+
+
+def test_a_review_offers_every_label(label: Callable[..., Run]) -> None:
+    """Whatever library the table is of: also labels that no row has, in their order."""
+    made = label(pl.DataFrame({"text": ["billing was wrong", None]}), name="polars")
+    table, known = made.to_review()
+    assert table["label"].cat.categories.tolist() == ["billing", "delivery", "other"]
+    assert table["label"].tolist()[0] == "billing"
+    assert known == {"label": "label", "error": "_error", "text": "text"}
+
+
+def test_a_review_reads_what_went_in(label: Callable[..., Run]) -> None:
+    """The text to read is never a result of the run's own, whatever its columns are called."""
+    df = pd.DataFrame({"text": ["a", None, None]})
+    run = label(df, schema=Ticket, prefix="new_", name="prefixed")
+    _, known = run.to_review("new_topic")
+    assert known == {"label": "new_topic", "error": "new_error", "text": "text"}
+    _, known = run.to_review("new_topic", "new_error")
+    assert known["text"] == "new_error"
+
+
+def test_a_review_of_nothing_is_refused(label: Callable[..., Run], tmp_path: Path) -> None:
+    """A table without rows, or one that is not in memory, is said to be so."""
+    with pytest.raises(InputError, match="no rows, so there is nothing to review"):
+        label(DF.head(0)).to_review()
+    DF.to_parquet(tmp_path / "part.parquet")
+    files = FilesSource(tmp_path / "part.parquet", tmp_path / "out")
+    with pytest.raises(InputError, match="not one table in memory"):
+        label(files, name="files").to_review()
+
+
+def test_a_run_without_rows_has_columns(label: Callable[..., Run]) -> None:
+    """They are known although nothing was sent; there is just nothing to evaluate."""
+    run = label(DF.head(0))
+    assert run.columns == ["label"]
+    with pytest.raises(InputError, match="no row with a gold label"):
+        run.evaluate("gold")
