@@ -352,6 +352,7 @@ def test_label_by_workers(
     wait_until((tmp_path / "queue.sqlite").exists)
     wait_until(lambda: "running" in subprocess_output("runs"))
     left.kill()
+    left.wait()  # until then it holds the run
     start("worker", "--queue", queue)
     assert main(["resume", "by-workers", "--queue", queue, "--out", str(out)]) == 0
     assert pd.read_csv(out)["label"].notna().all()

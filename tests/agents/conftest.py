@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["until"]
 
 
-def until(condition: Callable[[], Any], seconds: float = 10) -> Any:
+def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Wait until something is true, and return it."""
     import time
 
