@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 import orjson
 from pydantic import Base64Bytes, BaseModel, ConfigDict, Field
 
-from mistral_nb.simulator.scrubbing import ScrubbedStream
+from mistral_nb.simulator.scrubbing import ScrubbedStream, scrubbed_events
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -245,6 +245,8 @@ class Body:
 class Events:
     """A stream on its way into a recording: each of its events, and when it came.
 
+    They wait in memory for its end: a secret may come in pieces, one an event.
+
     Args:
         scrub: Takes secrets out.
         started: When the request was sent, by the monotonic clock.
@@ -260,7 +262,7 @@ class Events:
         self._scrub = scrub
         self._started = started
         self._held = b""
-        self._events: list[tuple[int, str]] = []
+        self._came: list[tuple[int, bytes]] = []
 
     def feed(self, data: bytes) -> None:
         """Add a piece, which may begin and end anywhere."""
@@ -278,15 +280,17 @@ class Events:
 
     def close(self) -> None:
         """Let go of it."""
-        self._events.clear()
+        self._came.clear()
 
     def _add(self, event: bytes) -> None:
-        after = round((time.monotonic() - self._started) * 1000)
-        self._events.append((after, self._scrub(event).decode(errors="replace")))
+        self._came.append((round((time.monotonic() - self._started) * 1000), event))
 
     def field(self, *, exact: bool = True) -> Iterator[bytes]:  # noqa: ARG002 - as a body's
         """Yield the field of a line that holds these events, with a comma before it."""
-        yield b',"events":' + orjson.dumps(self._events)
+        said = [event.decode(errors="replace") for _, event in self._came]
+        clean = scrubbed_events(said, self._scrub)
+        times = (after for after, _ in self._came)
+        yield b',"events":' + orjson.dumps(list(zip(times, clean, strict=True)))
 
 
 def _as_json(body: bytes, *, exact: bool) -> bytes:

@@ -24,6 +24,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.routing import Mount
 
 from mistral_nb.errors import InputError
+from mistral_nb.explaining import bad_environment, unreachable
 from mistral_nb.serving import LOCAL_NAMES, ServedApp, is_loopback
 from mistral_nb.settings import LIVE_URL, resolve
 from mistral_nb.simulator.cassette import Cassette
@@ -141,7 +142,8 @@ def record(
     Raises:
         InputError: The upstream is of no use, the key too short to be told from a word, or
             the file holds something else.
-        SettingsError: The upstream or the key is malformed.
+        SettingsError: The upstream or the key is malformed, or the environment names
+            certificates or a proxy that cannot be used.
         StoreError: The file cannot be written.
         PortTaken: Nothing can listen at the port.
     """
@@ -182,17 +184,13 @@ class _Proxy:
         self._cassette = cassette
         self._upstream = upstream
         self._key = key
-        self._http: httpx2.AsyncClient | None = None
+        self._http = _http()
         self._complained = False
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[None]:
         """Hold the connections to the upstream."""
-        no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))  # two clients, one jar
-        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
-        async with httpx2.AsyncClient(
-            timeout=SILENCE, limits=limits, follow_redirects=False, cookies=no_cookies
-        ) as self._http:
+        async with self._http:
             yield
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -210,14 +208,18 @@ class _Proxy:
         except httpx2.HTTPError as error:
             if exchange.begun:
                 raise Cut from error
-            said = exchange.scrub.text(str(error) or type(error).__name__)
-            message = f"The recorder got no answer from {self._upstream}: {said}."
+            message = exchange.scrub.text(self._unanswered(error))
             refusal = ApiProblem.of(502, message, "upstream_unreachable")
             await JsonReply(refusal.body, 502)(scope, receive, send)
 
+    def _unanswered(self, error: httpx2.HTTPError) -> str:
+        reason = str(error) or type(error).__name__
+        if isinstance(error, httpx2.ConnectError):
+            return str(unreachable(self._upstream, reason, setting="upstream (--upstream)"))
+        return f"The recorder got no answer from {self._upstream}: {reason}."
+
     async def ask(self, request: Request, body: AsyncIterator[bytes] | None) -> httpx2.Response:
         """Ask the upstream the same; the body of its answer is still to be read."""
-        assert self._http is not None
         named = request.headers.get("connection", "").lower().replace(" ", "").split(",")
         dropped = NOT_PASSED_ON.union(named, OF_THE_KEY if self._key else ())
         headers = [(name, value) for name, value in request.headers.items() if name not in dropped]
@@ -249,6 +251,18 @@ class _Proxy:
             if not self._complained:
                 self._complained = True
                 print(f"Not recorded: {self._cassette.path}: {error}", file=sys.stderr)
+
+
+def _http() -> httpx2.AsyncClient:
+    """Return a client that keeps no cookies: two programs may share it."""
+    no_cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=100)
+    try:
+        return httpx2.AsyncClient(
+            timeout=SILENCE, limits=limits, follow_redirects=False, cookies=no_cookies
+        )
+    except (ImportError, OSError, ValueError, httpx2.InvalidURL) as error:
+        raise bad_environment(error) from None  # its words may hold a password
 
 
 class _Passing:

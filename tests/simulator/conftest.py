@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from mistral_nb.simulator import Simulator
 
@@ -80,6 +82,18 @@ def row(number: int, text: str = "", **body: Any) -> dict[str, Any]:
     return {"custom_id": str(number), "body": {"messages": messages, **body}}
 
 
+def exchange(
+    method: str = "POST", path: str = "/v1/x", body: Any = None, answer: Any = None, **said: Any
+) -> dict[str, Any]:
+    """Return an exchange as a recording has it."""
+    request: dict[str, Any] = {"method": method, "path": path}
+    if "?" in path:
+        request["path"], request["query"] = path.split("?")
+    if body is not None:
+        request["json"] = body
+    return {"request": request, "response": {"status": 200, "json": answer, **said}}
+
+
 @pytest.fixture
 def make_api(make_simulator: Callable[..., Simulator]) -> Iterator[Callable[..., Api]]:
     """Start simulators (fast ones unless told otherwise) with a client each."""
@@ -98,3 +112,25 @@ def make_api(make_simulator: Callable[..., Simulator]) -> Iterator[Callable[...,
 def api(make_api: Callable[..., Api]) -> Api:
     """A client to a fast simulator."""
     return make_api()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[..., Path]:
+    """Write a recording by hand."""
+
+    def written(*exchanges: dict[str, Any], name: str = "hand.jsonl") -> Path:
+        file = tmp_path / name
+        file.write_text("".join(json.dumps(each) + "\n" for each in exchanges))
+        return file
+
+    return written
+
+
+@pytest.fixture
+def ask(simulator: Simulator) -> Callable[..., httpx2.Response]:
+    """Ask the simulator for something under any path."""
+
+    def asked(body: Any, path: str = "/v1/x", **options: Any) -> httpx2.Response:
+        return httpx2.post(simulator.url + path, content=json.dumps(body), timeout=20, **options)
+
+    return asked

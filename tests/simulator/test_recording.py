@@ -1,4 +1,4 @@
-"""Record and replay: what a server said is passed on as it is, kept without keys, said again."""
+"""Recording: what a server said is passed on as it is, kept without keys, and said again."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import pandas as pd
 import pytest
+import trustme
 from mistralai.client import Mistral
 from mistralai.client.errors import SDKError
 
@@ -22,11 +24,10 @@ import mistral_nb as mnb
 from mistral_nb.errors import InputError, NotFoundError, SettingsError, StreamCut
 from mistral_nb.simulator import Faults
 from mistral_nb.simulator.cassette import read_cassette
-from mistral_nb.simulator.scrubbing import AT_ONCE, HOLD, ScrubbedStream, Scrubber
-from tests.conftest import SHARED
 from tests.recorder import Recorder as Upstream
 from tests.recorder import Say
 from tests.replay import CUT, STALL, Replay, sse
+from tests.simulator.conftest import exchange
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -242,20 +243,6 @@ def test_no_key_gets_into_the_file(tmp_path) -> None:
     assert "se=1&sig=[removed]" in text
 
 
-@pytest.mark.parametrize("size", [HOLD - 3, AT_ONCE + 7])
-def test_a_secret_cut_by_the_network_is_found(size) -> None:
-    """However the pieces fall, the result is that of the whole."""
-    scrub = Scrubber([KEY], boundary="=random=")
-    secrets = KEY.encode() + b"?sig=" + b"s" * 100 + b" --=random=\r\n"
-    for before in range(AT_ONCE - HOLD - 150, AT_ONCE - HOLD + 10, 8):
-        whole = b"x" * before + secrets + b"x" * (AT_ONCE - HOLD - len(secrets)) + secrets
-        stream = ScrubbedStream(scrub)
-        pieces = [stream.feed(whole[at : at + size]) for at in range(0, len(whole), size)]
-        assert b"".join(pieces) + stream.flush() == scrub(whole)
-    assert KEY.encode() not in scrub(whole)
-    assert b"ssss" not in scrub(whole)
-
-
 def test_a_key_of_its_own_takes_the_place_of_any_other(upstream, tmp_path) -> None:
     """With a key given, clients need none, and theirs goes no further."""
     server = Upstream()
@@ -453,33 +440,6 @@ def test_a_full_disk_does_not_spoil_the_answer(upstream, tmp_path) -> None:
     assert 0 < len(recorded(file)) < 9
 
 
-def test_the_command_replays_and_says_so(tmp_path, write) -> None:
-    """`mistral-nb simulator --replay` answers from a file and prints where it does."""
-    file = write(exchange(body={"a": 1}, answer={"b": 2}))
-    command = [
-        sys.executable,
-        "-m",
-        "mistral_nb",
-        "simulator",
-        "--port",
-        "0",
-        "--replay",
-        str(file),
-    ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline()
-            assert "those of" in line
-            found = re.search(r"http://\S+\d", line)
-            assert found is not None
-            assert httpx2.post(f"{found.group()}/v1/x", json={"a": 1}).json() == {"b": 2}
-            process.terminate()
-            assert process.wait(timeout=10) == 0
-        finally:
-            process.kill()
-
-
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -500,85 +460,6 @@ def test_options_that_make_no_sense_are_refused(words, said, capsys, tmp_path, m
     assert not (tmp_path / "a.jsonl").exists()
 
 
-# What is replayed, from recordings written by hand.
-
-
-def exchange(
-    method: str = "POST", path: str = "/v1/x", body: Any = None, answer: Any = None, **said: Any
-) -> dict[str, Any]:
-    request: dict[str, Any] = {"method": method, "path": path}
-    if "?" in path:
-        request["path"], request["query"] = path.split("?")
-    if body is not None:
-        request["json"] = body
-    return {"request": request, "response": {"status": 200, "json": answer, **said}}
-
-
-@pytest.fixture
-def write(tmp_path):
-    def written(*exchanges: dict[str, Any], name: str = "hand.jsonl") -> Path:
-        file = tmp_path / name
-        file.write_text("".join(json.dumps(each) + "\n" for each in exchanges))
-        return file
-
-    return written
-
-
-@pytest.fixture
-def ask(simulator):
-    def asked(body: Any, path: str = "/v1/x", **options: Any) -> httpx2.Response:
-        return httpx2.post(simulator.url + path, content=json.dumps(body), timeout=20, **options)
-
-    return asked
-
-
-def test_the_same_is_the_same_however_it_is_written(simulator, ask, write) -> None:
-    """The order of fields and of the query, and 1.0 for 1, make no other request; a value does."""
-    simulator.replay(write(exchange(path="/v1/x?a=1&b=2", body={"t": 1, "m": [{"r": 0, "c": 2}]})))
-    assert ask({"m": [{"c": 2.0, "r": 0}], "t": 1.0}, "/v1/x?b=2&a=1").status_code == 200
-    for body, path in (
-        ({"m": [{"c": 3, "r": 0}], "t": 1}, "/v1/x?a=1&b=2"),
-        ({"m": [{"c": 2, "r": 0}], "t": True}, "/v1/x?a=1&b=2"),
-        ({"m": [{"c": 2, "r": 0}], "t": 1}, "/v1/x?a=1&b=3"),
-    ):
-        assert ask(body, path).json()["type"] == "not_recorded"
-
-
-def test_the_nth_time_gets_the_nth_answer(simulator, ask, write) -> None:
-    """Answers to one request come in their order, the last one from then on; others go their way."""
-    simulator.replay(
-        write(*(exchange(body=[n % 2], answer=n) for n in range(4))),
-    )
-    assert [ask([0]).json() for _ in range(3)] == [0, 2, 2]
-    assert [ask([1]).json() for _ in range(3)] == [1, 3, 3]
-
-
-def test_ids_drawn_by_lot_do_not_count(simulator, ask, write) -> None:
-    """A client's own random id may differ; one that the server gave may not, nor may the rest."""
-    ours, theirs = "0b9c0de1", "5f3c4f0e-97b1-4cf4-a6c5-8f1e2d3c4b5a"
-    body = {"run": f"run-{ours}", "file": theirs}
-    simulator.replay(
-        write(
-            exchange(path="/v1/files", body={}, answer={"id": theirs}),
-            exchange(body=body, answer=1),
-            exchange(body=body | {"run": "run-1a2b3c4d"}, answer=2),
-        )
-    )
-    assert ask(body).json() == 1
-    assert [ask(body | {"run": f"run-77777e{n}"}).json() for n in (70, 71)] == [1, 2]
-    assert ask(body | {"file": theirs.replace("5", "6")}).status_code == 404
-    assert ask(body | {"run": "run-never"}).status_code == 404
-
-
-def test_an_upload_that_differs_is_shown_by_its_line(simulator, write) -> None:
-    """Of a body that is no JSON the first line that differs is told."""
-    line = exchange(path="/v1/files", answer=1)
-    line["request"]["text"] = "a\nb\nc"
-    simulator.replay(write(line))
-    said = httpx2.post(f"{simulator.url}/v1/files", content=b"a\nB\nc").json()["message"]
-    assert 'line 2 of the body is "b", here "B".' in said
-
-
 def test_a_batch_run_is_replayed_to_a_new_ledger(upstream, tmp_path) -> None:
     """A labelled table comes back the same, though each run has an id of its own."""
     table = pd.DataFrame({"text": ["card lost", "where is it", "refund please"]})
@@ -594,63 +475,6 @@ def test_a_batch_run_is_replayed_to_a_new_ledger(upstream, tmp_path) -> None:
         pd.testing.assert_frame_equal(labelled(player.url, "second"), first)
 
 
-def test_what_was_not_recorded_is_explained(simulator, ask, write) -> None:
-    """The nearest exchange is named, with the first field and its values; or what there is."""
-    far = {"model": "b", "messages": [1, 2, 3], "stop": "x"}
-    simulator.replay(write(exchange(body=far), exchange(body={"model": "a", "top_p": 1})))
-    said = ask({"model": "c", "top_p": 1, "seed": 2}).json()["message"]
-    assert "hand.jsonl, line 2 is nearest" in said
-    assert 'there model is "a", here "c". Different too: seed.' in said
-    assert 'otherwise="rules"' in said
-    said = ask({}, "/v1/other").json()["message"]
-    assert "Nothing was recorded for POST /v1/other. The recording has POST /v1/x (2)." in said
-
-
-def test_the_rules_answer_the_rest_if_asked_to(simulator, ask, write) -> None:
-    """With otherwise="rules" what was not recorded gets a made-up reply, uploads as well."""
-    path = "/v1/chat/completions"
-    body = {"model": MODEL, "messages": HI}
-    simulator.replay(write(exchange(path=path, body=body, answer="kept")), otherwise="rules")
-    assert ask(body, path).json() == "kept"
-    assert ask(body | {"random_seed": 1}, path).json()["object"] == "chat.completion"
-    sent = httpx2.post(f"{simulator.url}/v1/files", files={"file": b"x" * 2_000_000}, timeout=20)
-    assert sent.json()["bytes"] == 2_000_000
-
-
-def test_the_pace_is_that_of_the_server_or_none(simulator, ask, write) -> None:
-    """At full speed an hour's pause is nothing; else the stream pauses where the server did."""
-    hour = [[0, "data: a\n\n"], [3_600_000, "data: b\n\n"]]
-    line = exchange(body={}, events=hour)
-    del line["response"]["json"]
-    simulator.replay(write(line), pace="fast")
-    assert ask({}).text == "data: a\n\ndata: b\n\n"
-    simulator.replay(write(line))
-    with httpx2.stream("POST", f"{simulator.url}/v1/x", json={}, timeout=0.5) as response:
-        pieces = response.iter_text()
-        assert next(pieces) == "data: a\n\n"
-        with pytest.raises(httpx2.ReadTimeout):
-            next(pieces)
-
-
-def test_faults_strike_in_a_replay_as_well(simulator, ask, write) -> None:
-    """A recording can be replayed by a server that fails at times."""
-    simulator.replay(write(exchange(body={}, answer=1)))
-    simulator.faults = Faults(error_rate=1, error_status=503)
-    assert ask({}).status_code == 503
-    simulator.faults = Faults()
-    assert ask({}).json() == 1
-
-
-@pytest.mark.parametrize("number", [1, 2, 3])
-def test_a_pair_of_bodies_is_a_recording_too(simulator, number) -> None:
-    """Request and response bodies of one chat, as others keep them, are replayed."""
-    file = SHARED / "wire" / "recorded" / f"chat-complete-{number}.json"
-    pair = json.loads(file.read_text())
-    simulator.replay(file)
-    reply = httpx2.post(f"{simulator.url}/v1/chat/completions", json=pair["request"])
-    assert reply.json() == pair["response"]
-
-
 def test_a_folder_is_a_recording(upstream, tmp_path, ask, write) -> None:
     """Recording into a folder makes a file there; replaying the folder takes all of its files."""
     folder = tmp_path / "tapes"
@@ -661,30 +485,6 @@ def test_a_folder_is_a_recording(upstream, tmp_path, ask, write) -> None:
     upstream.replay(folder)
     assert ask({}).json() == 5
     assert httpx2.get(f"{upstream.url}/v1/models").status_code == 200
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "empty"),
-        ("notes\n", "line 1"),
-        ('{"request": {}, "response": {}}\n', "line 1.*request.method"),
-        ('{"request": {"method": "GET", "path": "/"}, "response": {"status": 99}}\n', "status"),
-        ('{"request": {"method": "GET", "path": "/"}, "response": {"status": 200, "x": 1}}', "x"),
-    ],
-)
-def test_what_is_no_recording_is_named_and_left_alone(simulator, tmp_path, text, words) -> None:
-    """The message has line and field; a recorder does not write into such a file."""
-    file = tmp_path / "notes.jsonl"
-    file.write_text(text)
-    with pytest.raises(InputError, match=words):
-        simulator.replay(file)
-    if text:
-        with pytest.raises(InputError, match=words):
-            mnb.simulator.record(file, upstream=simulator.url)
-    assert file.read_text() == text
-    with pytest.raises(InputError, match="jsonl"):
-        mnb.simulator.record(tmp_path / "notes.json", upstream=simulator.url)
 
 
 def test_a_cut_reply_is_an_error_with_its_part(simulator, write, home) -> None:
@@ -707,3 +507,48 @@ def test_a_cut_reply_is_an_error_with_its_part(simulator, write, home) -> None:
         mnb.connect(server_url=simulator.url).stream("x", show=False).result(20)
     assert caught.value.partial is not None
     assert caught.value.partial.text == "So"
+
+
+@pytest.fixture
+def secure(tmp_path) -> Iterator[tuple[Replay, str, Path]]:
+    """A server, its address, which is of HTTPS, and the file that has whom to trust for it."""
+    authority = trustme.CA()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusted = tmp_path / "trusted.pem"
+    authority.cert_pem.write_to_path(trusted)
+    server = Replay()
+    server.pieces = sse("first", "[DONE]")
+    server.server.socket = context.wrap_socket(server.server.socket, server_side=True)
+    yield server, server.url.replace("http://", "https://"), trusted
+    server.close()
+
+
+def test_a_server_is_asked_by_https(secure, tmp_path, monkeypatch) -> None:
+    """With its certificate among the trusted ones, a stream passes and is recorded."""
+    _, url, trusted = secure
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    file = tmp_path / "s.jsonl"
+    with mnb.simulator.record(file, upstream=url, api_key=KEY) as it:
+        said = httpx2.post(f"{it.url}/v1/x", json={}, timeout=20).text
+    with mnb.simulator.replay(file) as player:
+        assert httpx2.post(f"{player.url}/v1/x", json={}).text == said
+    assert said == "data: first\n\ndata: [DONE]\n\n"
+
+
+def test_a_certificate_that_nobody_trusts_is_told(secure, tmp_path, monkeypatch) -> None:
+    """Nothing is sent; the sentence says why, and where trust can be had."""
+    server, url, _ = secure
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    with mnb.simulator.record(tmp_path / "s.jsonl", upstream=url, api_key=KEY) as it:
+        reply = httpx2.post(f"{it.url}/v1/x", json={}, timeout=20)
+    assert (reply.status_code, server.requests) == (502, [])
+    assert f"No connection to {url}: its certificate cannot be trusted" in reply.json()["message"]
+    assert "SSL_CERT_FILE" in reply.json()["message"]
+
+
+def test_an_environment_of_no_use_is_told_before_it_starts(tmp_path, monkeypatch) -> None:
+    """Certificates that are not there are named at once, not at the first request."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(SettingsError, match="SSL_CERT_FILE"):
+        mnb.simulator.record(tmp_path / "s.jsonl", api_key=KEY)
