@@ -49,11 +49,13 @@ def as_result(value: Any) -> ToolResult:
     Args:
         value: Text, anything JSON can carry, a DataFrame (Markdown, at most 50 rows), a
             pydantic model, a picture (PIL, matplotlib, PNG or JPEG bytes, anything with
-            ``_repr_png_``); of everything else, its ``str``.
+            ``_repr_png_``), a result that is ready; of everything else, its ``str``.
 
     Returns:
         Text of at most 50,000 characters, a note in it where it was cut.
     """
+    if isinstance(value, ToolResult):
+        return value._replace(text=cut(clean(value.text)))
     picture = _picture(value)
     if picture is not None:
         return ToolResult(f"[{picture.alt}, shown to the user]", (picture,))

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import shlex
 from typing import TYPE_CHECKING, Any, Self
 
 from mistral_nb import portal as portals
+from mistral_nb.agents.results import ToolResult, as_result, cut
 from mistral_nb.agents.tools import Tool
 from mistral_nb.errors import InputError, MissingPackage, MistralNbError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from mistral_nb.portal import Portal
 
@@ -55,18 +57,17 @@ def mcp_server(
     client = _client(target, headers, env)
     shown = target if isinstance(target, str) else shlex.join(target)
     server = McpServer(portals.shared(), client, shown)
-    for found in server.listed:
-        function = found.function
-        server.tools.append(
-            Tool(
-                name=_UNSAFE.sub("_", f"{prefix}{function.name}")[:64],
-                description=function.description or "",
-                parameters=dict(function.parameters),
-                function=_caller(server, function.name),
-                approve=approve,
-                timeout=timeout,
-            )
+    server.tools += [
+        Tool(
+            name=_UNSAFE.sub("_", f"{prefix}{found.name}")[:64],
+            description=found.description or "",
+            parameters=dict(found.input_schema),
+            function=_caller(server, found.name),
+            approve=approve,
+            timeout=timeout,
         )
+        for found in server.listed
+    ]
     return server
 
 
@@ -80,7 +81,7 @@ class McpServer:
 
     Attributes:
         tools: Its tools.
-        listed: The same as the server described them.
+        listed: The same as the server described them (MCP's own models).
     """
 
     def __init__(self, portal: Portal, client: Any, shown: str) -> None:
@@ -112,25 +113,61 @@ class McpServer:
         """End the session, and the process if it was started here; twice does no harm."""
         self._portal.call(self._close)
 
-    async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
+    async def call(self, name: str, arguments: Mapping[str, Any]) -> ToolResult:
         """Call a tool; runs on the portal's loop.
 
+        Args:
+            name: As the server calls it.
+            arguments: Values by parameter.
+
+        Returns:
+            Its text and its pictures.
+
         Raises:
-            MistralNbError: The session has ended.
+            MistralNbError: The tool says that it failed, or the session has ended.
         """
         if self._session.done() or self._closing.is_set():
-            raise MistralNbError(
-                f"The MCP server {self._shown} is closed. Open it again with mnb.agents.mcp_server."
-            )
-        chunks = await self._client.execute_tool(name, dict(arguments))
-        return "\n".join(str(chunk.get("text") or "") for chunk in chunks)
+            raise self._ended("is closed")
+        from mcp import MCPError
+        from mcp.types import CONNECTION_CLOSED
+
+        try:
+            # Not the SDK's execute_tool, which knows no pictures and takes errors for results.
+            result = await self._client._session.call_tool(name, dict(arguments))  # noqa: SLF001
+        except MCPError as error:
+            if error.code == CONNECTION_CLOSED:
+                raise self._ended("has ended") from error
+            raise
+        found = _as_result(result.content)
+        if result.is_error:
+            raise MistralNbError(cut(found.text))
+        return found
+
+    def _ended(self, how: str) -> MistralNbError:
+        return MistralNbError(
+            f"The MCP server {self._shown} {how}. Open it again with mnb.agents.mcp_server."
+        )
+
+    async def _list_tools(self) -> list[Any]:
+        """Return all tools, page by page: the SDK's get_tools reads the first page only."""
+        from mcp.types import PaginatedRequestParams
+
+        found: list[Any] = []
+        cursor: str | None = None
+        while True:
+            params = PaginatedRequestParams(cursor=cursor)
+            page = await self._client._session.list_tools(params=params)  # noqa: SLF001
+            found += page.tools
+            cursor = page.next_cursor
+            if cursor is None:
+                return found
 
     async def _hold(self) -> None:
         """Hold the session open: it must end in the task in which it began."""
         self._ready = self._ready or asyncio.get_running_loop().create_future()
         try:
             await self._client.initialize()
-            self.listed = await self._client.get_tools()
+            self.listed = await self._list_tools()
             self._ready.set_result(None)
             await self._closing.wait()
         except BaseException as error:
@@ -184,10 +221,28 @@ def _client(
 
 
 def _caller(server: McpServer, name: str) -> Any:
-    async def call(**arguments: Any) -> str:
+    async def call(**arguments: Any) -> ToolResult:
         return await server.call(name, arguments)
 
     return call
+
+
+def _as_result(content: Iterable[Any]) -> ToolResult:
+    """Return the text and the pictures of a tool's answer; of anything else, that it was there."""
+    parts = [_part(each) for each in content]
+    media = tuple(picture for part in parts for picture in part.media)
+    return ToolResult("\n".join(part.text for part in parts), media)
+
+
+def _part(content: Any) -> ToolResult:
+    if content.type == "text":
+        return ToolResult(content.text)
+    if content.type != "image":
+        return ToolResult(f"[{content.type}; not shown]")
+    try:
+        return as_result(base64.b64decode(content.data))
+    except ValueError:
+        return as_result(b"")
 
 
 def _explained(error: BaseException, shown: str) -> MistralNbError:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from mistral_nb.agents.opening import Conversations
+    from mistral_nb.agents.results import ToolResult
 
 COUNTER = Path(__file__).with_name("mcp_counter.py")
+ODD = Path(__file__).with_name("mcp_odd.py")
 
 
 @pytest.fixture(scope="module", params=["stdio", "http"])
@@ -72,11 +74,48 @@ def test_a_conversation_calls_it(counter: McpServer, conversations: Conversation
     assert use.text.endswith("words")
 
 
-def test_its_errors_are_told(counter: McpServer) -> None:
-    """A tool that fails over there says so in its result."""
-    (failing,) = [tool for tool in counter if tool.name == "fail_always"]
-    said = counter._portal.call(failing.call, {"text": "broken"})
-    assert "Error executing tool fail_always" in said
+def test_its_errors_are_told(counter: McpServer, conversations: Conversations) -> None:
+    """A tool that fails over there has failed here, with its words."""
+    chat = conversations.open(tools=[counter], approve="always")
+    (use,) = chat.send('Fail always with the text "broken"').result(20).tool_calls
+    assert (use.name, use.state) == ("fail_always", "failed")
+    assert "Error executing tool fail_always" in use.text
+
+
+@pytest.fixture(scope="module")
+def odd() -> Iterator[McpServer]:
+    """A server with odd habits, in a process of its own."""
+    with mcp_server([sys.executable, str(ODD)]) as made:
+        yield made
+
+
+def called(server: McpServer, name: str) -> ToolResult:
+    """Call a tool as a turn does."""
+    (made,) = (tool for tool in server if tool.name == name)
+    return server._portal.call(made.call, {})
+
+
+def test_tools_of_all_pages_are_there(odd: McpServer) -> None:
+    """A server may list its tools in pages."""
+    assert [tool.name for tool in odd] == ["draw_dot", "make_noise", "leave_now"]
+
+
+@pytest.mark.parametrize("name", ["draw_dot", "make_noise"])
+def test_pictures_are_for_the_person(odd: McpServer, name: str) -> None:
+    """Text and pictures arrive, what else there is is named; noise in between does no harm."""
+    result = called(odd, name)
+    first, picture, broken, sound = result.text.splitlines()
+    assert (first, "picture (PNG" in picture, sound) == ("Here:", True, "[audio; not shown]")
+    assert "no picture" in broken
+    assert [media.mime for media in result.media] == ["image/png"]
+
+
+def test_a_server_that_dies_says_so() -> None:
+    """The call in whose middle it died ends at once, and so does every later one."""
+    with mcp_server([sys.executable, str(ODD)]) as server:
+        for name in ("leave_now", "draw_dot"):
+            with pytest.raises(MistralNbError, match=r"mcp_odd\.py has ended\. Open it again"):
+                called(server, name)
 
 
 def test_a_closed_server_says_so(conversations: Conversations) -> None:
