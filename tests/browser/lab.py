@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         ConsoleMessage,
         Error,
         Locator,
+        LocatorAssertions,
         Page,
         Request,
         WebSocket,
@@ -46,15 +47,16 @@ FLAGS = [
 ]
 IDLE = ".jp-Notebook-ExecutionIndicator[data-status=idle]"
 WIDGET_MIME = "application/vnd.jupyter.widget-view+json"
-ASK = """\
+CONNECT = 'mnb.connect(api_key="test-key", server_url=os.environ["SCRIPTED_URL"])'
+ASK = f"""\
 import os
 import mistral_nb as mnb
-if "session" not in globals():
-    from mistral_nb.widgets import stream_view
-    stream_view.READY_LIMIT = 60.0  # the page of a busy machine is slow, not absent
-    session = mnb.connect(api_key="test-key", server_url=os.environ["SCRIPTED_URL"])
+from mistral_nb.widgets import stream_view
+stream_view.READY_LIMIT = 60.0  # the page of a busy machine is slow, not absent
+scripted = globals().get("scripted") or {CONNECT}
+session = scripted
 """
-"""First lines of a cell: a session with the scripted server."""
+"""First lines of a cell: a session with the scripted server, whatever an earlier test left."""
 STEP = 60.0
 """Longest wait for one step, in seconds: two cores may be busy with other tests."""
 
@@ -110,7 +112,7 @@ class LabServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
             )
-        wait_until(self._answers, "JupyterLab answers", limit=90)
+        wait_until(self._answers, "JupyterLab answers", limit=180)
 
     @staticmethod
     def _write_settings(folder: Path) -> None:
@@ -121,6 +123,8 @@ class LabServer:
                 "doNotDisturbMode": True,
             },
             "docmanager-extension/plugin": {"autosave": False},
+            # A busy machine's kernel answers late: its completions still count.
+            "completer-extension/manager": {"providerTimeout": 1000 * STEP},
         }
         for name, values in settings.items():
             file = folder / "@jupyterlab" / f"{name}.jupyterlab-settings"
@@ -293,7 +297,11 @@ class LabPage:
         self.page.evaluate(
             """async ([path, kernel]) => {
                 const {commands, shell} = window.jupyterapp;
-                for (const widget of [...shell.widgets("main")]) widget.close();
+                for (const widget of [...shell.widgets("main")]) {
+                    // What came after the save would have it ask what to do.
+                    if (widget.context) widget.context.model.dirty = false;
+                    widget.close();
+                }
                 const none = {shouldStart: false, autoStartDefault: false};
                 const kernelPreference = kernel ? {} : none;
                 await commands.execute("docmanager:open", {path, options: {}, kernelPreference});
@@ -337,6 +345,14 @@ class LabPage:
 
     def start(self, number: int) -> None:
         """Run a cell and do not wait for it."""
+        # Its count from an earlier run would say that it has ended already.
+        self.page.evaluate(
+            """number => {
+                const {model} = window.jupyterapp.shell.currentWidget.content.widgets[number];
+                model.executionCount = null;
+            }""",
+            number,
+        )
         self.cell(number).locator(".cm-content").click()
         self.page.keyboard.press("Shift+Enter")
 
@@ -353,6 +369,12 @@ class LabPage:
             f"cell {number} ends",
             page=self.page,
         )
+
+    def printed(self, number: int) -> str:
+        """Return a cell's last output as text, once JupyterLab has drawn it."""
+        output = self.output(number).last
+        expect(output).to_have_text(re.compile(r"\S"))
+        return output.inner_text().strip()
 
     def interrupt(self) -> None:
         """Press the notebook's own stop square."""
@@ -380,6 +402,7 @@ class LabPage:
         )
         wanted = "false" if "Dark" in name else "true"
         self.page.locator(f'body[data-jp-theme-light="{wanted}"]').wait_for(state="attached")
+        self.page.locator("#jupyterlab-splash").wait_for(state="detached")
 
     @contextmanager
     def counting(self) -> Iterator[Callable[[], int]]:
@@ -404,6 +427,14 @@ def wait_until(
             time.sleep(0.05)
         else:
             page.wait_for_timeout(20)
+
+
+def expect(element: Locator) -> LocatorAssertions:
+    """Return Playwright's assertions about an element: they wait until they hold."""
+    from playwright import sync_api
+
+    sync_api.expect.set_options(timeout=1000 * STEP)
+    return sync_api.expect(element)
 
 
 def pieces(text: str, size: int) -> list[str]:
@@ -442,7 +473,9 @@ def _is_labs_own(text: str) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on, and that no connection is given meanwhile."""
+    while True:
+        port = 20_000 + secrets.randbelow(10_000)  # below those that systems give out themselves
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -10,6 +10,7 @@ import pytest
 
 from mistral_nb.simulator import start_simulator
 from tests.browser.contrast import low_contrast
+from tests.browser.lab import expect
 from tests.xss_corpus import VECTORS
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def test_consent(lab: LabPage, server: Simulator) -> None:
     last = ended(panel, turns=3)
     last.get_by_text("denied", exact=True).wait_for()
     lab.run(1)
-    assert lab.output(1).inner_text().strip() == "['Ada', 'Grace']"
+    assert lab.printed(1) == "['Ada', 'Grace']"
 
 
 def test_stop_in_mid_tool_and_mid_stream(lab: LabPage, server: Simulator) -> None:
@@ -154,7 +155,7 @@ def test_stop_in_mid_tool_and_mid_stream(lab: LabPage, server: Simulator) -> Non
     panel.get_by_text("Waits for the turn before it").wait_for()
     panel.get_by_label("Message").press("Escape")
     panel.get_by_role("button", name="Stop").wait_for(state="hidden")
-    assert turn(panel, 1).get_attribute("data-state") == "stopped"
+    expect(turn(panel, 1)).to_have_attribute("data-state", "stopped")
     assert turn(panel, 1).locator(".mnb-body").last.text_content()
 
 
@@ -162,7 +163,7 @@ def test_a_reload_in_mid_stream_and_a_second_view(lab: LabPage, server: Simulato
     """After a reload the panel goes on where it is; a view below another cell shows the same."""
     panel = opened(lab, server, "reloaded", "panel", kernel="reloaded")
     lab.save()
-    server.chunk_delay = 0.1
+    server.chunk_delay = 1  # it lasts longer than the page takes to load
     say(panel, "Explain rivers")
     turn(panel).locator(".mnb-body p").first.wait_for()
     lab.visit(lab.path)
@@ -195,7 +196,7 @@ def test_branches(lab: LabPage, server: Simulator) -> None:
     panel.get_by_text("2/3", exact=True).wait_for()
     panel.get_by_title("The version before").click()
     panel.locator(".mnb-body").get_by_text("one", exact=True).wait_for()
-    assert panel.get_by_title("The version before").is_disabled()
+    expect(panel.get_by_title("The version before")).to_be_disabled()
     panel.get_by_role("button", name="Clear").click()
     panel.get_by_text("Nothing has been said yet.").wait_for()
 
@@ -228,7 +229,7 @@ def test_works_while_a_cell_runs(lab: LabPage, server: Simulator) -> None:
     panel.get_by_role("button", name="Approve").click()
     ended(panel)
     lab.wait_done(1)
-    assert "heard ['Ada']" in lab.output(1).inner_text()
+    assert lab.printed(1) == "heard ['Ada']"
 
 
 def test_keys_stay_in_the_panel(lab: LabPage, server: Simulator) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tests.browser.contrast import low_contrast
+from tests.browser.lab import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -32,10 +33,8 @@ def test_an_error_is_a_panel_with_the_traceback_folded(lab: LabPage) -> None:
     assert shown.get_attribute("role") == "alert"
     for words in ("No connection to http://127.0.0.1:9", "Why", "What to do", "server_url (MIST"):
         assert words in shown.inner_text()
-    error = lab.output(0).nth(1)
-    assert re.fullmatch(
-        r"ServerUnreachable: No connection.*\(Cell In.*line 2\)", error.inner_text()
-    )
+    line = re.compile(r"^ServerUnreachable: No connection.*\(Cell In.*line 2\)$")
+    expect(lab.output(0).nth(1)).to_have_text(line)
     traceback = shown.locator("pre")
     assert not traceback.is_visible()
     for theme in ("JupyterLab Dark", "JupyterLab Light"):

@@ -12,7 +12,7 @@ def test_a_cell_runs_and_is_saved(lab: LabPage) -> None:
     """A cell's output is on screen and in the saved file."""
     lab.open("harness", ["print(6 * 7)"])
     lab.run(0)
-    assert lab.output(0).inner_text().strip() == "42"
+    assert lab.printed(0) == "42"
     assert lab.outputs(0)[0]["text"] == "42\n"
 
 

@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.lab import ASK, WIDGET_MIME
+from tests.browser.lab import ASK, CONNECT, WIDGET_MIME
 
 if TYPE_CHECKING:
     from tests.browser.lab import LabPage
     from tests.browser.scripted import ScriptedServer
 
-LOAD = f"{ASK}\n%load_ext mistral_nb"
+LOAD = f"{ASK}{CONNECT}\n%load_ext mistral_nb"
+"""Magics use the session that was made last; other tests in this kernel make sessions too."""
 
 
 @pytest.mark.smoke("live stream")
@@ -23,7 +24,7 @@ def test_a_magic_cell_streams_and_settles(lab: LabPage, scripted: ScriptedServer
     for cell in range(3):
         lab.run(cell)
     assert lab.output(1).locator("strong").inner_text() == "Bold"
-    assert lab.output(2).inner_text().strip() == "**Bold** words."
+    assert lab.printed(2) == "**Bold** words."
     (output,) = lab.outputs(1)
     assert WIDGET_MIME not in output["data"]
     assert output["data"]["text/plain"] == "**Bold** words."
@@ -43,7 +44,7 @@ def test_stop_in_a_magic_cell(lab: LabPage, scripted: ScriptedServer) -> None:
     lab.eventually(lambda: script.closed_at, "the server sees the connection close")
     lab.wait_done(1)
     lab.run(2)
-    assert lab.output(2).inner_text().strip() == "stopped"
+    assert lab.printed(2) == "stopped"
 
 
 def test_help_and_tables_show(lab: LabPage, scripted: ScriptedServer) -> None:
@@ -55,8 +56,8 @@ def test_help_and_tables_show(lab: LabPage, scripted: ScriptedServer) -> None:
     )
     for cell in range(4):
         lab.run(cell)
-    assert "magic-table" in lab.output(2).inner_text()
-    assert "models, runs, simulator, usage" in lab.output(3).inner_text()
+    assert "magic-table" in lab.printed(2)
+    assert "models, runs, simulator, usage" in lab.printed(3)
     lab.problems.clear()
 
 

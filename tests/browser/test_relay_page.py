@@ -11,6 +11,7 @@ from mistral_nb.events import EventBus
 from mistral_nb.jobs import Queue
 from mistral_nb.relay import Relay
 from mistral_nb.settings import resolve
+from tests.browser.lab import STEP, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,11 +27,14 @@ HOSTILE = "<img src=x onerror=window.hacked=1><script>window.hacked=1</script> &
 
 
 @pytest.fixture
-def relay(scripted: ScriptedServer, tmp_path: Path) -> Iterator[Relay]:
+def relay(
+    request: pytest.FixtureRequest, scripted: ScriptedServer, tmp_path: Path
+) -> Iterator[Relay]:
+    grace = getattr(request, "param", GRACE)
     connection = Connection(resolve("key", scripted.url, "page", tmp_path))
     with (
         Queue(connection=connection, bus=EventBus(connection.portal)) as queue,
-        Relay(queue, token=TOKEN, grace=GRACE) as relay,
+        Relay(queue, token=TOKEN, grace=grace) as relay,
     ):
         yield relay
 
@@ -38,6 +42,7 @@ def relay(scripted: ScriptedServer, tmp_path: Path) -> Iterator[Relay]:
 @pytest.fixture
 def page(browser: Browser, relay: Relay) -> Iterator[Page]:
     page = browser.new_page(viewport={"width": 800, "height": 700})
+    page.set_default_timeout(1000 * STEP)
     problems: list[str] = []
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.on("request", lambda request: problems.extend(_strange(request.url, relay.url)))
@@ -75,11 +80,7 @@ def test_stop_reaches_the_server(page: Page, scripted: ScriptedServer, way: str)
     page.get_by_role("log").get_by_text("Half.").wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_role("status").get_by_text("stopped", exact=False).wait_for()
-    for _ in range(200):
-        if script.closed_at:
-            break
-        page.wait_for_timeout(50)
-    assert script.closed_at
+    wait_until(lambda: script.closed_at, "the server sees the connection close", page=page)
 
 
 def test_a_wrong_token_is_said(page: Page) -> None:
@@ -90,16 +91,18 @@ def test_a_wrong_token_is_said(page: Page) -> None:
     page.get_by_role("status").get_by_text("Refused (401)").wait_for()
 
 
+@pytest.mark.parametrize("relay", [STEP], indirect=True)  # a busy browser comes back late
 def test_event_source_takes_a_broken_line_up_again(
     page: Page, scripted: ScriptedServer, relay: Relay
 ) -> None:
     """When the line breaks, the browser comes back by itself and misses nothing."""
     words = [f"{number} " for number in range(60)]
-    scripted.add("page", words, rate=20)
+    script = scripted.add("page", words, limit=10)
     ask(page, "EventSource")
     page.get_by_role("log").get_by_text("0 1 2 3").wait_for()
     for connection in list(relay._served._server.server_state.connections):
         connection.transport.abort()
     page.get_by_role("status").get_by_text("connecting again").wait_for()
-    page.get_by_role("status").get_by_text("Done").wait_for(timeout=20_000)
+    script.limit = None
+    page.get_by_role("status").get_by_text("Done").wait_for()
     assert page.get_by_role("log").inner_text() == "".join(words)

@@ -14,7 +14,7 @@ from mistral_nb.streaming import Reply
 from mistral_nb.widgets.channel import module
 from mistral_nb.widgets.frames import Screen
 from mistral_nb.widgets.settle import bundle
-from tests.browser.lab import ASK, is_local
+from tests.browser.lab import ASK, STEP, is_local
 from tests.xss_corpus import VECTORS
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ MOUNT = """async esm => {
 def page(browser: Browser) -> Iterator[Page]:
     """An empty page that records what it asks for and what goes wrong."""
     context = browser.new_context()
+    context.set_default_timeout(1000 * STEP)
     page = context.new_page()
     page.on("dialog", lambda dialog: pytest.fail(f"a dialog opened: {dialog.message}"))
     page.problems = []
@@ -157,14 +158,15 @@ def static(vector: str) -> dict[str, str]:
 def test_every_vector_through_nbconvert(page: Page) -> None:
     """The HTML page that nbconvert makes of settled outputs is inert."""
     outputs = [nbformat.v4.new_output("display_data", static(each)) for each in VECTORS.values()]
-    cell = nbformat.v4.new_code_cell("", outputs=outputs)
-    for number, cells in enumerate(([nbformat.v4.new_code_cell("")], [cell])):
-        html, _ = HTMLExporter().from_notebook_node(nbformat.v4.new_notebook(cells=cells))
-        page.set_content(html, wait_until="domcontentloaded")
-        page.wait_for_timeout(500)
-        if number == 0:  # its own scripts, which cannot be loaded here
-            template = set(page.problems)
-    assert set(page.problems) <= template
+    pages = []
+    for cell in (nbformat.v4.new_code_cell(""), nbformat.v4.new_code_cell("", outputs=outputs)):
+        notebook = nbformat.v4.new_notebook(cells=[cell])
+        pages.append(HTMLExporter().from_notebook_node(notebook)[0])
+    empty, full = pages
+    page.set_content(full)
+    page.wait_for_timeout(500)
+    # Its own scripts, which cannot be loaded here, are named in every page of nbconvert's.
+    assert [each for each in page.problems if each not in empty] == []
     assert (
         page.evaluate(f"() => ({FIND_HARM})(document.querySelectorAll('.jp-RenderedHTML'))") == []
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.lab import ASK, WIDGET_MIME, pieces
+from tests.browser.lab import ASK, WIDGET_MIME, expect, pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +43,7 @@ def test_settles_into_html_and_source(lab: LabPage, scripted: ScriptedServer) ->
     assert set(data) == {"text/html", "text/plain"}
     assert WIDGET_MIME not in json.dumps(notebook)
     assert "widgets" not in notebook.metadata
-    assert lab.view(0).count() == 0
+    expect(lab.view(0)).to_have_count(0)
 
 
 def test_settles_after_the_cell_has_ended(lab: LabPage, scripted: ScriptedServer) -> None:
@@ -58,7 +58,7 @@ def test_settles_after_the_cell_has_ended(lab: LabPage, scripted: ScriptedServer
     data = lab.outputs(0)[0]["data"]
     assert "text/html" in data
     assert WIDGET_MIME not in data
-    assert lab.output(1).inner_text().strip() == "done"
+    assert lab.printed(1) == "done"
 
 
 def test_money_is_not_math(lab: LabPage, scripted: ScriptedServer) -> None:
