@@ -177,7 +177,7 @@ def _draw_labels(ax: Axes, labels: pd.Series[Any]) -> None:
     if missing := int(labels.isna().sum()):
         bars.append(("(no label)", missing, WRONG))
     _draw_bars(ax, bars, "{:,}".format)
-    most = f", the {BARS} most frequent of {len(counts):,}" if len(counts) > BARS else ""
+    most = f",\nthe {BARS} most frequent of {len(counts):,}" if len(counts) > BARS else ""
     ax.set_title(f"Labels of {len(labels):,} rows{most}", fontsize=10, color=INK, loc="left")
 
 
@@ -205,7 +205,7 @@ def _draw_jobs(ax: Axes, jobs: Mapping[str, float]) -> None:
     unit, size = next((each for each in UNITS if longest >= 2 * each[1]), ("seconds", 1.0))
     bars = [(_name(name), jobs[name] / size, RIGHT) for name in jobs if name in slowest]
     _draw_bars(ax, bars, "{:,.1f}".format)
-    most = f", the {BARS} slowest of {len(jobs):,}" if len(jobs) > BARS else ""
+    most = f",\nthe {BARS} slowest of {len(jobs):,}" if len(jobs) > BARS else ""
     ax.set_title(f"{unit.capitalize()} a batch job took{most}", fontsize=10, color=INK, loc="left")
 
 

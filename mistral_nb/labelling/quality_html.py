@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from mistral_nb.labelling.reports import Line, Part, Table, bundle, count, figure
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mistral_nb.labelling.quality import Comparison, Evaluation
 
 __all__ = ["comparison", "evaluation", "headline"]
@@ -40,7 +42,9 @@ def evaluation(result: Evaluation) -> dict[str, str]:
         notes.append(f"{count(result.errors)} without a label counted as wrong.")
     if result.without_gold:
         notes.append(f"{count(result.without_gold)} without a gold label left out.")
-    worst = result.per_label.sort_values("f1", kind="stable").head(LABELS)
+    # Of equally bad ones, the frequent come first.
+    worst = result.per_label.sort_values(["f1", "support"], ascending=[True, False], kind="stable")
+    worst = worst.head(LABELS)
     of = (
         f", the worst {LABELS} of {len(result.per_label)}"
         if len(worst) < len(result.per_label)
@@ -55,7 +59,8 @@ def evaluation(result: Evaluation) -> dict[str, str]:
     if len(mistakes):
         rows = mistakes.assign(share=[f"{share:.0%}" for share in mistakes["share"]])
         names = ["gold", "predicted", "rows", "share of gold"]
-        parts.append(Table("Most confused", names, rows.itertuples(index=False, name=None)))
+        mistaken = rows.itertuples(index=False, name=None)
+        parts.append(Table("Most confused", names, mistaken, figures=2))
     return bundle(parts)
 
 
@@ -84,11 +89,19 @@ def comparison(result: Comparison) -> dict[str, str]:
     if result.judged:
         parts.append(_verdict(result))
     if len(result.differs):
-        shown = result.differs.head(EXAMPLES)
+        shown = _filled(result.differs.head(EXAMPLES), last=4 if result.judged else 2)
         title = f"Rows that differ ({len(shown):,} of {len(result.differs):,})"
         names = ["", *map(str, shown.columns)]
         parts.append(Table(title, names, shown.itertuples(name=None)))
     return bundle(parts)
+
+
+def _filled(rows: pd.DataFrame, last: int) -> pd.DataFrame:
+    """Return rows without the columns that are empty, but for the last ones; gaps become None."""
+    known = rows.notna()
+    kept = known.any().to_numpy(copy=True)
+    kept[len(kept) - last :] = True
+    return rows.astype(object).where(known, None).loc[:, kept]
 
 
 def _verdict(result: Comparison) -> Line:

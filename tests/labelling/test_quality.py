@@ -248,6 +248,25 @@ def test_a_real_data_set_reads_well(banking: pd.DataFrame) -> None:
     assert low < found.accuracy < high
 
 
+def test_of_equally_bad_labels_the_frequent_come_first() -> None:
+    """Where ten labels were never met, those with most rows are worth looking at."""
+    gold = [f"label {n:02}" for n in range(20) for _ in range(n + 1)]
+    table = pd.DataFrame({"gold": gold, "label": "other"})
+    lines = evaluate(table, "gold")._repr_mimebundle_()["text/plain"].splitlines()
+    first = lines.index("Labels, the worst 10 of 21") + 2
+    assert [line[:8] for line in lines[first : first + 3]] == ["label 19", "label 18", "label 17"]
+
+
+def test_columns_without_a_word_are_left_out_of_what_differs() -> None:
+    """Such as that of the errors, where there are none; a missing label is a dash."""
+    table = pd.DataFrame({"text": ["one"], "_error": pd.array([None], dtype="string")})
+    found = compare(table.assign(label="a"), table.assign(label=pd.array([None], dtype="string")))
+    text = found._repr_mimebundle_()["text/plain"]
+    assert "_error" not in text
+    assert "<NA>" not in text
+    assert "0  one   a        -" in text
+
+
 def test_labels_in_the_output_are_text() -> None:
     """Neither markup nor mathematics in a label or a text reaches the page as such."""
     bad = '<img src=x onerror="alert(1)">$\\href{javascript:alert(1)}{x}$'
