@@ -175,12 +175,13 @@ class JobBoard:
         self._changed.set()
 
     async def _look(self) -> None:
-        self._counts = await self._queue.engine.counts()
-        self._jobs = []
+        counts, jobs = await self._queue.engine.counts(), []
         for statuses, most in GROUPS:
-            if any(self._counts[each] for each in statuses):
+            if any(counts[each] for each in statuses):
                 newest = "queued" not in statuses
-                self._jobs += await self._queue.engine.listing(statuses, most, newest=newest)
+                jobs += await self._queue.engine.listing(statuses, most, newest=newest)
+        # At once: two looks may be under way, and what is sent is one of them.
+        self._counts, self._jobs = counts, jobs
 
     def _is_calm(self) -> bool:
         """Return True once nothing has been on its way, or left to deal with, for a while."""

@@ -97,6 +97,7 @@ class RunScreen:
         self._paced = self._looked = self._beat = float("-inf")
         self._took = 0.0
         self._look: asyncio.Task[None] | None = None
+        self._last: asyncio.Task[None] | None = None
         self._number = 0
         self._sent: dict[str, Any] = {}
 
@@ -130,17 +131,19 @@ class RunScreen:
         """Take in how it ended; False if the ledger takes long to read: come again."""
         self._ended = self._ended or time.time()
         self.left = None
-        if self._look is not None:  # begun before the end
-            await asyncio.wait({self._look})
-        self._look = asyncio.get_running_loop().create_task(self._read())
-        look = self._look
-        await asyncio.wait({look}, timeout=LAST_LOOK)
-        return look.done()
+        self._last = asyncio.get_running_loop().create_task(self._read_last())
+        await asyncio.wait({self._last}, timeout=LAST_LOOK)
+        return self._last.done()
 
     async def settled(self) -> None:
-        """Return when the look under way is over."""
-        if self._look is not None:
+        """Return when the last look is over."""
+        if self._last is not None:
+            await asyncio.wait({self._last})
+
+    async def _read_last(self) -> None:
+        if self._look is not None:  # begun before the end
             await asyncio.wait({self._look})
+        await self._read()
 
     async def _read(self) -> None:
         try:

@@ -186,7 +186,7 @@ class StreamView:
 
     def _answer(self, message: dict[str, Any]) -> None:
         if message["a"] == "copy":
-            self._outlet.send({"copy": self.handle.text})
+            self._outlet.send({"copy": self.handle.text, "p": message.get("p")})
             return
         if message["a"] == "retry":
             self._try_again()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.contrast import low_contrast
+from tests.browser.lab import expect
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -19,7 +20,7 @@ import asyncio, os
 import mistral_nb as mnb
 session = mnb.connect(api_key="test-key", server_url="http://127.0.0.1:9")
 queue = mnb.Queue(name="NAME")
-mended = False
+mended, over = False, asyncio.Event()
 
 @queue.handler("work")
 async def work(data, context):
@@ -27,7 +28,8 @@ async def work(data, context):
         raise mnb.jobs.GiveUp("it is broken: {BAD}")
     if data == "long":
         context.progress("half way")
-        await asyncio.sleep(120)
+        await over.wait()
+        raise mnb.jobs.GiveUp("it ended badly")
     return data
 
 @queue.handler("pay")
@@ -66,6 +68,17 @@ def row(board: Locator, job: str) -> Locator:
     return board.locator(f"tr:has(td[title={job}])")
 
 
+def tell(lab: LabPage, code: str) -> None:
+    """Run code in the notebook's kernel; the focus stays where it is."""
+    lab.page.evaluate(
+        """code => {
+            const {session} = window.jupyterapp.shell.currentWidget.sessionContext;
+            return session.kernel.requestExecute({code}).done;
+        }""",
+        code,
+    )
+
+
 @pytest.mark.smoke("job board")
 def test_a_queue_is_followed_and_steered(lab: LabPage) -> None:
     """Counts, errors and progress show; Retry, Cancel and Replay do what they say; it settles."""
@@ -95,6 +108,30 @@ def test_a_queue_is_followed_and_steered(lab: LabPage) -> None:
     static.get_by_text("Queue steered: 5 completed, 1 cancelled").wait_for()
     static.locator("td", has_text="doubt").first.wait_for()
     assert static.locator("button, script").count() == 0
+
+
+def test_a_question_is_about_what_was_seen(lab: LabPage) -> None:
+    """When a job ends under the finger, its button asks nothing more, and keeps the focus."""
+    board = opened(lab, "asked", "1")
+    button = row(board, "long").get_by_role("button")
+    button.click()
+    expect(button).to_have_text("Really cancel?")
+    lab.page.keyboard.press("Tab")
+    expect(button).to_have_text("Cancel")
+    button.click()
+    lab.page.keyboard.press("Escape")
+    expect(button).to_have_text("Cancel")
+    button.click()
+    expect(button).to_have_text("Really cancel?")
+    tell(lab, "queue.portal.call_soon(over.set)")
+    row(board, "long").get_by_text("it ended badly").wait_for()  # and it stands further down
+    expect(button).to_have_text("Retry")
+    expect(button).to_be_focused()
+    tell(lab, "mended = True")
+    row(board, "bad").get_by_role("button").focus()
+    lab.page.keyboard.press("Enter")
+    counted(board, 4, "completed")
+    expect(board).to_be_focused()  # the button is gone, and keys do not go to the notebook
 
 
 def test_a_board_comes_back_after_a_reload(lab: LabPage) -> None:

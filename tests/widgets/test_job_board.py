@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,6 +69,24 @@ def test_a_long_queue_is_cut(queue: Queue) -> None:
     """Of many jobs some are listed, and it says of how many."""
     queue.add_many([{"name": "nobody"} for _ in range(40)]).result()
     assert "10 of 40 jobs" in str(settled(queue))
+
+
+def test_a_look_under_way_shows_nothing_half(queue: Queue) -> None:
+    """Whoever prints the board while it looks at the queue finds every job on it."""
+    queue.add_many([{"name": "nobody"}, {"name": "nobody", "delay": 60}]).result()
+    queue.add("nobody", job_id="gone").result()
+    queue.cancel("gone").result()
+    board = settled(queue)
+    seen = []
+
+    async def look() -> None:
+        looking = asyncio.create_task(board._look())
+        while not looking.done():
+            seen.append(str(board).count("nobody"))
+            await asyncio.sleep(0)
+
+    queue.portal.call(look)
+    assert set(seen) == {3}
 
 
 def test_the_pace_is_of_the_last_minute(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
 from html.parser import HTMLParser
 from types import SimpleNamespace
@@ -104,6 +106,27 @@ def test_wishes_stand_before_the_status() -> None:
     assert screen(paused=True).status() == "paused"
     assert screen(paused=True, cancelling=True).status() == "cancelling"
     assert screen(status="done").status() == "done"
+
+
+def test_a_slow_ledger_keeps_no_result_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look under way at the end is not waited for long; the last word comes when it can."""
+    monkeypatch.setattr("mistral_nb.widgets.run_screen.LAST_LOOK", 0.05)
+    readable = threading.Event()
+    looks = iter([details(cost=0.5), details(cost=0.9)])
+
+    def read() -> Details:
+        readable.wait(30)
+        return next(looks)
+
+    async def end() -> float | None:
+        shown = screen(details=read)
+        shown.update()
+        assert not await asyncio.wait_for(shown.last_update(), 20)
+        readable.set()
+        await shown.settled()
+        return shown.details and shown.details.cost
+
+    assert asyncio.run(end()) == 0.9
 
 
 def test_jobs_that_need_a_look_come_first() -> None:

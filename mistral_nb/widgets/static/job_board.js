@@ -10,7 +10,6 @@
 
 const STATES = ["queued", "delayed", "active", "completed", "failed", "uncertain", "cancelled"];
 const ANSWER = 4000; // milliseconds without an answer to a button before that is said
-const SURE = 4000; // milliseconds to press a button a second time
 const SVG = "http://www.w3.org/2000/svg";
 const OPEN = new Set(["queued", "delayed", "active"]);
 
@@ -145,7 +144,10 @@ class View {
     bar.append(this.all, this.settle);
     root.append(top, this.counts, this.alert, this.scroll, this.empty, bar);
     el.append(root);
-    keepKeys(root, this.signal, () => {});
+    this.spoken = make("div", "mnb-panel-spoken");
+    this.spoken.setAttribute("role", "status");
+    root.append(this.spoken);
+    keepKeys(root, this.signal, ({ key }) => key === "Escape" && this.rows.forEach((row) => this.calm(row)));
   }
 
   button(label, action) {
@@ -159,6 +161,7 @@ class View {
     const { frame, gone, told } = this.desk;
     if (!frame) return;
     const { c, j, q, t, z } = frame;
+    const focused = focusedIn(this.root);
     this.root.setAttribute("aria-label", `Queue ${q}`);
     setText(this.name, z ? `Queue ${q}, as it was` : `Queue ${q}`);
     for (const state of STATES) {
@@ -181,19 +184,22 @@ class View {
         this.rows.delete(id);
       }
     }
-    let before = null;
-    for (const job of j) {
-      const row = this.rows.get(job[0]) ?? this.row(job[0]);
-      const place = before ? before.nextSibling : this.body.firstChild;
-      if (place !== row.node) this.body.insertBefore(row.node, place);
-      this.fill(row, job, gone, z);
-      before = row.node;
-    }
+    const rows = j.map((job) => this.fill(this.rows.get(job[0]) ?? this.row(job[0]), job));
+    this.arrange(rows.map(({ node }) => node));
     this.all.hidden = z || c.failed < 2;
     setText(this.all, `Replay all failed (${number(c.failed)})`);
     this.all.disabled = this.settle.disabled = gone;
     this.settle.hidden = z;
+    keepFocus(this.root, focused);
     this.tick();
+  }
+
+  // Put rows in order; one with the focus would lose it by a move, so the others move around it.
+  arrange(nodes) {
+    if (nodes.every((node, place) => node === this.body.children[place])) return;
+    const still = nodes.findIndex((node) => node.contains(document.activeElement));
+    if (still >= 0) nodes[still].before(...nodes.slice(0, still));
+    this.body.append(...nodes.slice(still + 1));
   }
 
   showPace(counts) {
@@ -218,16 +224,19 @@ class View {
     const more = make("div", "mnb-board-more");
     cells[1].append(dot, state, more);
     const buttons = make("td", "mnb-board-buttons");
-    const row = { node, cells, state, more, sure: 0, id };
+    const row = { node, cells, state, more, asks: "", id };
     row.button = this.button("", () => this.press(row));
+    row.button.addEventListener("blur", () => this.calm(row), { signal: this.signal });
     buttons.append(row.button);
     node.append(name, ...cells, buttons);
     this.rows.set(id, row);
     return row;
   }
 
-  fill(row, job, gone, settled) {
+  fill(row, job) {
+    const { gone, over } = this.desk;
     const [, handler, status, made, attempts, stalls, error, progress] = job;
+    if (row.job?.[2] !== status) row.asks = ""; // it was asked about what is no longer so
     row.job = job;
     row.node.dataset.state = status;
     const [name, , tries] = row.cells;
@@ -239,19 +248,23 @@ class View {
     const lost = stalls ? `, ${stalls} lost` : "";
     setText(tries, `${made} of ${attempts}${lost}`);
     row.action = OPEN.has(status) ? "cancel" : status === "completed" ? "" : "replay";
-    if (!row.sure) setText(row.button, row.action === "cancel" ? "Cancel" : status === "failed" ? "Retry" : "Replay");
+    const label = row.action === "cancel" ? "Cancel" : status === "failed" ? "Retry" : "Replay";
+    setText(row.button, row.asks || label);
     row.button.setAttribute("aria-label", `${row.button.textContent} ${row.id}`);
-    row.button.hidden = settled || !row.action;
+    row.button.hidden = over || !row.action;
     row.button.disabled = gone;
+    return row;
   }
 
-  // A call in doubt may be paid for twice, and a job under way is lost: both ask again.
+  // A call in doubt may be paid for twice, and a job under way is lost: both ask again, until
+  // the focus or the job goes elsewhere.
   press(row) {
-    const status = row.job[2];
-    const asks = status === "uncertain" ? "Pay again?" : status === "active" ? "Really cancel?" : "";
-    if (asks && !row.sure) {
-      setText(row.button, asks);
-      row.sure = setTimeout(() => this.calm(row), SURE);
+    const asks = row.asks ? "" : { uncertain: "Pay again?", active: "Really cancel?" }[row.job[2]];
+    if (asks) {
+      row.asks = asks;
+      row.button.focus({ preventScroll: true }); // in Safari a click does not
+      this.fill(row, row.job);
+      setText(this.spoken, `${asks} Press again to confirm, Escape to leave it.`);
       return;
     }
     this.calm(row);
@@ -259,9 +272,10 @@ class View {
   }
 
   calm(row) {
-    clearTimeout(row.sure);
-    row.sure = 0;
-    this.fill(row, row.job, this.desk.gone, false);
+    if (!row.asks) return;
+    row.asks = "";
+    setText(this.spoken, "");
+    this.fill(row, row.job);
   }
 
   tick() {

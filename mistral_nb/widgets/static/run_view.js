@@ -254,7 +254,7 @@ class View {
   }
 
   showJobs(jobs, [all, ended, stalled]) {
-    const known = JSON.stringify([jobs, all]);
+    const known = JSON.stringify([jobs, all, ended, stalled]);
     if (known === this.shownJobs) return;
     this.shownJobs = known;
     this.jobs.hidden = all === 0;
@@ -291,7 +291,7 @@ class View {
 
   showButtons(mode) {
     const { state, over } = this.desk;
-    const focused = this.root.contains(document.activeElement) ? document.activeElement : null;
+    const focused = focusedIn(this.root);
     const ending = over || state.s === "cancelling";
     if (ending) this.asking = false;
     const paused = state.s === "paused";
@@ -316,10 +316,7 @@ class View {
         ? " What was answered is kept and billed. To go on later, pause it or close the notebook."
         : " What was answered is kept and billed. To leave the jobs running, just close the notebook.";
     setText(this.questionText, what + aside);
-    if (focused?.closest("[hidden]")) {
-      this.root.tabIndex = -1;
-      this.root.focus({ preventScroll: true });
-    }
+    keepFocus(this.root, focused);
     const failed = state.c[3] ? `, ${count(state.c[3], "row")} failed` : "";
     if (this.said !== state.s) {
       this.said = state.s;

@@ -34,13 +34,25 @@ const keepKeys = (root, signal, handle) => {
   root.addEventListener("keydown", keep, { signal });
 };
 
+const focusedIn = (root) => (root.contains(document.activeElement) ? document.activeElement : null);
+
+// Where what had the focus has gone, `root` takes it: the next key is not for the notebook.
+const keepFocus = (root, focused) => {
+  if (!focused || (focused.isConnected && !focused.closest("[hidden]"))) return;
+  if (!root.hasAttribute("tabindex")) root.tabIndex = -1;
+  root.focus({ preventScroll: true });
+};
+
 const toClipboard = async (text) => {
   if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const focused = document.activeElement;
   const area = document.body.appendChild(make("textarea", "")); // plain http, not localhost
   area.value = text;
   area.select();
-  document.execCommand("copy");
+  const copied = document.execCommand("copy");
   area.remove();
+  focused?.focus({ preventScroll: true });
+  if (!copied) throw new Error("The browser does not allow it.");
 };
 
 // A widget whose desk outlives its views: the desk takes the kernel's frames, and the views tick

@@ -155,9 +155,7 @@ const build = (el, send, signal) => {
   const keepInSight = follow(root, bar, signal);
   let cards = [];
   let shownSources = "";
-  const setText = (node, value) => {
-    if (node.textContent !== value) node.textContent = value;
-  };
+  let shownError = "";
 
   const showCalls = (state) => {
     if (state.calls.length < cards.length) {
@@ -204,19 +202,19 @@ const build = (el, send, signal) => {
       refs.replaceChildren(...state.refs.map(sourceItem));
     }
     refs.hidden = !state.refs.length;
-    error.hidden = !end?.x;
-    if (end?.x && error.childElementCount === 0) {
-      const [title, ...lines] = end.x;
-      error.append(make("strong", "", title), ...lines.map((line) => make("p", "", line)));
-    } else if (!end?.x) {
-      error.replaceChildren();
+    const [title, ...lines] = end?.x ?? [];
+    const told = JSON.stringify(end?.x);
+    if (told !== shownError) {
+      shownError = told;
+      error.replaceChildren(make("strong", "", title), ...lines.map((line) => make("p", "", line)));
     }
+    error.hidden = !title;
     setText(status, statusOf(state));
-    const focused = root.contains(document.activeElement) ? document.activeElement : null;
+    const focused = focusedIn(root);
     stop.hidden = Boolean(end);
     retry.hidden = !end?.r;
     copy.hidden = !state.text.length;
-    if (focused?.hidden) root.focus({ preventScroll: true });
+    keepFocus(root, focused);
   };
   return {
     update: (state) => {
@@ -235,7 +233,8 @@ export default () => {
   let greeted = false;
   let asked = 0;
   let heard = Date.now();
-  let copying = null;
+  let copying = null; // the button that waits for the text
+  const page = Math.random().toString(36).slice(2);
 
   // All frames of one screen refresh are shown at once; a hidden page has no refreshes.
   const schedule = () => {
@@ -270,15 +269,15 @@ export default () => {
     post(model, { a: "resync" });
   };
 
+  const copy = async (text, button) => {
+    button.textContent = await toClipboard(text).then(() => "Copied", () => "Not allowed");
+    setTimeout(() => (button.textContent = "Copy"), 1500);
+  };
+
   const take = (model, frame) => {
     heard = Date.now();
     if (frame.copy !== undefined) {
-      const button = copying;
-      toClipboard(frame.copy).then(
-        () => (button.textContent = "Copied"),
-        () => (button.textContent = "Not allowed"),
-      );
-      setTimeout(() => (button.textContent = "Copy"), 1500);
+      if (frame.p === page) copy(frame.copy, copying); // else it is for another page
       return;
     }
     if (frame.w) {
@@ -302,7 +301,6 @@ export default () => {
     initialize({ model }) {
       model.on("msg:custom", (frame) => take(model, frame));
       // The first message of a page may go to the main shell, and wait there for a busy cell.
-      const page = Math.random().toString(36).slice(2);
       const greet = (pause) => {
         if (greeted || pause > 1000) return;
         post(model, { a: "ready", p: page });
@@ -315,7 +313,7 @@ export default () => {
       const closing = new AbortController();
       const send = (action, button) => {
         if (action === "copy") copying = button;
-        post(model, { a: action });
+        post(model, action === "copy" ? { a: action, p: page } : { a: action });
       };
       const view = build(el, send, closing.signal);
       views.add(view);
