@@ -43,7 +43,7 @@ faults: .venv/.full  ## only the kills, cuts and storms: 10 kills, 5,000 rows
 bench: .venv/.full  ## measure what the README claims, side by side
 	@$(SAFE) $(BIN)/python benchmarks/run.py
 
-matrix: .venv/.full system  ## try every JupyterLab, ipykernel and Python that is supported
+matrix: .venv/.full system  ## try every JupyterLab, ipykernel, Python and extra that is supported
 	$(SAFE) $(BIN)/python scripts/matrix.py
 
 lock: .venv/.core  ## resolve every version anew into requirements.lock

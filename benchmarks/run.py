@@ -17,15 +17,17 @@ HERE = Path(__file__).resolve().parent
 
 def main() -> int:
     """Run the benchmarks named, or all; return 1 if one of them failed."""
-    files = sorted(HERE.glob("[!_]*.py"))
-    files = [f for f in files if f.name != "run.py" and (f.stem in sys.argv or not sys.argv[1:])]
+    there = {file.stem: file for file in sorted(HERE.glob("[!_]*.py")) if file.stem != "run"}
+    names = sys.argv[1:] or [*there]
+    if unknown := [name for name in names if name not in there]:
+        sys.exit(f"No benchmark is called {', '.join(unknown)}. There are: {', '.join(there)}.")
     print(
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
         f"{os.cpu_count()} CPUs"
     )
     failed = 0
     environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    for file in files:
+    for file in map(there.__getitem__, names):
         purpose = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
         print(f"\n## {file.stem}: {purpose.splitlines()[0]}\n", flush=True)
         failed += subprocess.run([sys.executable, file], env=environment, check=False).returncode

@@ -210,9 +210,10 @@ def smoked(result: Result, interpreter: str, *arguments: str) -> Result:
     for case in cases(result.name, interpreter, *arguments):
         check = case.find("properties/property[@name='check']")
         name = str(check.get("value") if check is not None else case.get("name"))
-        found = (outcome(case), result.checks.get(name, "passed"))
-        result.checks[name] = min(found, key=[*MARKS].index)
-        result.failures += [title(case)] * (found[0] == "failed")
+        came = outcome(case)
+        result.checks[name] = min(came, result.checks.get(name, came), key=[*MARKS].index)
+        if came == "failed":
+            result.failures.append(title(case))
     return result
 
 
@@ -343,10 +344,8 @@ def report(results: list[Result]) -> str:
             for each in suites
         ]
         parts.append(_table(head, rows))
-        failures = [
-            f"- {each.name} failed: `{name}`\n" for each in suites for name in each.failures
-        ]
-        parts += ["".join(failures)] * bool(failures)
+        lines = [f"- {each.name}: `{name}`\n" for each in suites for name in each.failures]
+        parts += ["Failed:\n", "".join(lines)] if lines else []
     parts += [
         f"Python {each.versions['Python']} was not there ({each.date}). Every dependency, those of "
         "the extras and of the tests included, has a wheel for it.\n"

@@ -20,6 +20,8 @@ from packaging.metadata import Metadata
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from scripts.extras import WAYS
+
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"pandas", "numpy", "mistralai", "anywidget", "ipywidgets", "IPython", "uvicorn"}
 OWNERS = importlib.metadata.packages_distributions()
@@ -137,6 +139,11 @@ def test_the_installed_wheel_needs_no_extra(installed: Path, tmp_path: Path):
     assert done.returncode == 0, done.stderr
     assert "373 support tickets" in done.stdout
     assert "make lab" not in done.stdout
+
+
+def test_every_extra_is_tried():
+    """`make matrix` installs each extra alone, and does what it is for; so it does with none."""
+    assert WAYS.keys() == project()["optional-dependencies"].keys() - {"dev"} | {"none"}
 
 
 def test_every_import_is_of_a_dependency():
