@@ -26,7 +26,8 @@ def a_schema(name: str) -> dict[str, Any]:
     try:
         return an_object(Path(name).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise argparse.ArgumentTypeError(f"{name} cannot be used: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise argparse.ArgumentTypeError(f"{name} cannot be used: {why}") from error
 
 
 def an_object(text: str) -> dict[str, Any]:
@@ -34,9 +35,11 @@ def an_object(text: str) -> dict[str, Any]:
 
     Raises:
         InputError: It is something else.
-        ValueError: It is no JSON.
     """
-    found = json.loads(text)
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"it is not JSON: {error}") from error
     if not isinstance(found, dict):
         raise InputError("it is not a JSON object")
     return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
 import time
 from contextlib import closing
@@ -31,6 +32,8 @@ ASKED = (
 )
 """Options that go to `label` under their own names."""
 
+SPARED = ("updated", "server", "tokens", "model", "mode")
+"""Columns of the runs that a narrow terminal does without, in this order."""
 LIVES = {
     "batch": "batch jobs go on at the server",
     "online": "nothing is lost",
@@ -142,17 +145,19 @@ def _label(options: argparse.Namespace) -> int:
         asked["endpoint"] = options.endpoint
     if options.examples is not None:
         asked["examples"] = read_table(options.examples)
+    in_files = options.table.is_dir() or options.out.is_dir()
+    if not in_files:
+        check_target(options.out, options.table)
+    elif options.out.suffix.lower() in SUFFIXES and not options.out.is_dir():
+        raise InputError(f"{options.table} is a folder: --out must name a folder, too.")
+    table = None if in_files else read_table(options.table)
     session = connect()
     if options.queue is not None:
         asked["queue"] = session.queue(options.queue)
-    in_files = options.table.is_dir() or options.out.is_dir()
     if in_files:
-        if options.out.suffix.lower() in SUFFIXES and not options.out.is_dir():
-            raise InputError(f"{options.table} is a folder: --out must name a folder, too.")
         made = session.label_files(options.table, options.out, options.prompt, **asked)
     else:
-        check_target(options.out, options.table)
-        made = session.label(read_table(options.table), options.prompt, **asked)
+        made = session.label(table, options.prompt, **asked)
     if options.dry_run:
         print(made)
         return DONE
@@ -240,8 +245,19 @@ def _runs(_: argparse.Namespace) -> int:
     for name in ("created", "updated"):
         table[name] = table[name].dt.strftime("%Y-%m-%d %H:%M UTC")
     table["cost"] = [dollars(None if missing(each) else each) for each in table["cost"]]
-    print("No runs yet." if table.empty else table.to_string(index=False))
+    print("No runs yet." if table.empty else _fitting(table))
     return DONE
+
+
+def _fitting(table: pd.DataFrame) -> str:
+    """Return a table as text; in a terminal, without the columns that make its lines wrap."""
+    text: str = table.to_string(index=False)
+    for name in SPARED if sys.stdout.isatty() else ():
+        if text.index("\n") <= shutil.get_terminal_size().columns:
+            break
+        table = table.drop(columns=name)
+        text = table.to_string(index=False)
+    return text
 
 
 def _review(options: argparse.Namespace) -> int:
