@@ -270,19 +270,19 @@ class _QueueCrew:
                 await anyio.sleep(self.longest_pause)
 
     def _mention_lack_of_workers(self) -> None:
-        silence = LONELY
-        if any(status == "active" for status, _ in self._seen.values()):
-            # A request may take as long as this; whoever is silent for longer was lost.
-            silence += self._work.connection.settings.timeout
-        lonely = time.monotonic() - self._moved > silence and not self._queue.working
-        where = self._queue.engine.where
-        self._trouble(
-            self._queue.trouble
-            or f"No worker takes up the requests in the queue {where}. Start one here with "
-            "queue.work(), or on any machine with mistral-nb worker --queue ADDRESS."
-            if lonely or self._queue.trouble
-            else ""
-        )
+        at_work = any(status == "active" for status, _ in self._seen.values())
+        # A request may take as long as this; whoever is silent for longer was lost.
+        silence = LONELY + (self._work.connection.settings.timeout if at_work else 0.0)
+        problem = ""
+        if self._queue.trouble is not None and not at_work:
+            problem = self._queue.trouble
+        elif time.monotonic() - self._moved > silence and not self._queue.working:
+            problem = (
+                f"No worker takes up the requests in the queue {self._queue.engine.where}. Start "
+                "one here with queue.work(), or on any machine with mistral-nb worker --queue "
+                "ADDRESS."
+            )
+        self._trouble(problem)
 
 
 @dataclass(frozen=True, slots=True)

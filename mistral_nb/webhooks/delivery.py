@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import random
+import threading
 import time
 import uuid
-from contextlib import closing, contextmanager
+import weakref
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -228,6 +230,8 @@ class _Signer:
         self.allowed = _allowed(allow)
         self.sender = Sender(self.allowed)
         self._file = connection.settings.home / "webhooks.sqlite"
+        self._opened: sqlite3.Connection | None = None
+        self._turn = threading.Lock()
 
     def disabled(self, url: str) -> bool:
         with self._store() as store:
@@ -243,8 +247,12 @@ class _Signer:
 
     @contextmanager
     def _store(self) -> Iterator[sqlite3.Connection]:
-        with storage_errors(self._file), closing(open_store(self._file, MIGRATIONS)) as store:
-            yield store
+        """Give the file, opened once: opening it costs a write, and each delivery asks it."""
+        with self._turn, storage_errors(self._file):
+            if self._opened is None:
+                self._opened = open_store(self._file, MIGRATIONS)
+                weakref.finalize(self, self._opened.close)
+            yield self._opened
 
 
 _signers: dict[str, _Signer] = {}

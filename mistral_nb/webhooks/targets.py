@@ -53,7 +53,7 @@ def check_url(url: str) -> tuple[str, int]:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname, parts.port
-    except ValueError:
+    except (AttributeError, ValueError):  # no text at all, or a malformed one
         host = port = None
         parts = urlsplit("")
     if (

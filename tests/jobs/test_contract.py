@@ -500,6 +500,7 @@ def test_listing(queue: Queue) -> None:
         ({"name": "x", "delay": -1}, "delay must be"),
         ({"name": "x", "priority": -1}, "priority must be"),
         ({"name": "x", "callback_url": "file:///etc/passwd"}, "callback_url must begin"),
+        ({"name": "x", "callback_url": 5}, "callback_url must begin"),
     ],
 )
 def test_wrong_arguments_are_refused_at_once(
@@ -508,7 +509,22 @@ def test_wrong_arguments_are_refused_at_once(
     """An argument that cannot be used is named, and nothing is added."""
     with pytest.raises(InputError, match=reason):
         queue.add(**arguments)
+    with pytest.raises(InputError, match=reason):
+        queue.add_many([{"name": "fine"}, arguments])
     assert sum(queue.counts().result().values()) == 0
+
+
+def test_wrong_numbers_and_shapes_are_named(queue: Queue) -> None:
+    """What is no limit, no pace and no job is said in a sentence, where it is written."""
+    for limit in (0, -1, "all"):
+        with pytest.raises(InputError, match="limit must be a whole number"):
+            queue.jobs(limit=limit)  # type: ignore[arg-type]
+    for pace in (10, (10,), ("ten", 1), (10, float("inf"))):
+        with pytest.raises(InputError, match=r"limiter must be \(starts, seconds\)"):
+            queue.work(limiter=pace)  # type: ignore[arg-type]
+    for job in ({"nme": "x"}, {}, "x"):
+        with pytest.raises(InputError, match="dict of add"):
+            queue.add_many([job])  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize(

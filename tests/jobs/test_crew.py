@@ -298,6 +298,26 @@ def test_a_lost_worker_is_mentioned(
         assert run.result(60)["label"].notna().all()
 
 
+def test_a_refused_worker_is_mentioned(
+    make_queue: Callable[..., Queue], make_simulator: Callable[..., Simulator], tmp_path: Path
+) -> None:
+    """A run whose worker here was turned away says why, loses no row to it, and goes on with a key."""
+    server = make_simulator(api_keys={"right-key"})
+    wrong, right = (
+        make_queue(Connection(resolve(key, server.url, home=tmp_path / key)))
+        for key in ("wrong-key", "right-key")
+    )
+    crews = QueueCrews(lambda: wrong, named=True)
+    wrong.work()
+    run = start_run(
+        right.connection, right.bus, table(30), prompt="Which? {text}", labels=LABELS, crews=crews
+    )
+    until(lambda: "refuses its key" in run.message)
+    with right.work():
+        assert run.result(60)["label"].notna().all()
+    assert server.stats()["chat_repeated"] == 0
+
+
 def test_a_closed_queue_is_not_waited_for(label: Callable[..., Run], queue: Queue) -> None:
     """A run whose queue was closed under it ends at once, and says where its jobs go on."""
     run = label(table(3), name="shut")
