@@ -116,15 +116,16 @@ def result_columns(
     blocks: list[list[Any]] = [[] for _ in kinds]
     read = _reader(schema)
     count = first
-    for block in results:
-        for row, _, _ in block:
-            if row != count:
+    for block in filter(None, results):  # that of an empty part has no rows
+        rows, texts, errors = zip(*block, strict=True)
+        for row, wanted in zip(rows, range(count, count + len(rows)), strict=True):
+            if row != wanted:
                 raise RunError(
-                    f"The ledger has no result for row {count}; it is damaged. Label again with "
+                    f"The ledger has no result for row {wanted}; it is damaged. Label again with "
                     "fresh=True, or put the run's folder back from a copy."
                 )
-            count += 1
-        table = zip(*[read(text, error) for _, text, error in block], strict=True)
+        count += len(rows)
+        table = zip(*map(read, texts, errors), strict=True)
         for parts, column, cells in zip(blocks, kinds, table, strict=True):
             parts.append(_array(column, cells))
     joined = {}

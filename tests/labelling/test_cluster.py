@@ -101,6 +101,17 @@ def test_a_frame_comes_back_as_a_frame(label: Label, frame: Any, simulator: Simu
     assert run.evaluate("label").accuracy == 1
 
 
+def test_a_partition_may_be_empty(label: Label, frame: Any, simulator: Simulator) -> None:
+    """A frame that was filtered has partitions without rows: the others have their labels."""
+    few = frame[frame["text"].str.endswith("9")]
+    made = label(few).result(60).compute()
+    assert made["text"].tolist() == [f"where is parcel {n}" for n in (9, 19, 29, 39)]
+    assert made["label"].notna().all()
+    none = label(frame[frame["text"] == ""]).result(60).compute()
+    assert (len(none), none["label"].dtype) == (0, made["label"].dtype)
+    assert sent(simulator) == 4
+
+
 def test_the_same_call_costs_nothing(label: Label, frame: Any, simulator: Simulator) -> None:
     """Labelled again, without a name, the frame gets the same answers and nothing is sent."""
     first = label(frame).result(60).compute()

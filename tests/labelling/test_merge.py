@@ -32,6 +32,7 @@ class Result(BaseModel):
 REPLY = '{"topic":"b","score":1,"urgent":true,"note":"x","tags":["p","q"],"inner":{"age":3}}'
 SCHEMA = compile_schema(Result)
 NAMES = Names(SCHEMA, None, "")
+PLAIN = Names(None, None, "")
 
 
 def blocks(*rows: tuple[str | None, str | None], size: int = 2) -> Iterator[list[Any]]:
@@ -134,6 +135,13 @@ def test_an_empty_table_gets_its_columns() -> None:
     assert made.dtypes["topic"] == "category"
     assert str(made.dtypes["score"]) == "Float64"
     assert len(made) == 0
+
+
+def test_a_block_without_rows_adds_none() -> None:
+    """Parts of a table that are empty are merged like others."""
+    made = merge(pd.DataFrame({"text": ["x"]}), [[], [(0, "r", None)], []], None, PLAIN)
+    assert made["reply"].tolist() == ["r"]
+    assert len(merge(pd.DataFrame({"text": []}), [[]], None, PLAIN)) == 0
 
 
 def test_another_number_of_rows_is_refused() -> None:
