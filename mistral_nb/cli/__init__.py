@@ -29,6 +29,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exit status: 0 done, 1 not every row has a result, 2 unusable arguments, 130
         interrupted.
     """
+    try:
+        try:
+            return _obey(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # a reader that has left is noticed here, not as Python ends
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return INCOMPLETE
+
+
+def _obey(arguments: Sequence[str] | None) -> int:
+    """Carry out a command; what went wrong becomes a sentence and an exit status."""
     parser = _parser()
     if not (sys.argv[1:] if arguments is None else arguments):
         parser.print_help()
@@ -47,11 +62,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(error, UNUSABLE)
     except MistralNbError as error:
         return _complain(error, INCOMPLETE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return INCOMPLETE
 
 
 def _parser() -> argparse.ArgumentParser:
