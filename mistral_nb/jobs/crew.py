@@ -270,13 +270,14 @@ class _QueueCrew:
                 await anyio.sleep(self.longest_pause)
 
     def _mention_lack_of_workers(self) -> None:
-        at_work = any(status == "active" for status, _ in self._seen.values())
+        quiet = time.monotonic() - self._moved
         # A request may take as long as this; whoever is silent for longer was lost.
-        silence = LONELY + (self._work.connection.settings.timeout if at_work else 0.0)
+        at_work = any(status == "active" for status, _ in self._seen.values())
+        patience = LONELY + (self._work.connection.settings.timeout if at_work else 0.0)
         problem = ""
-        if self._queue.trouble is not None and not at_work:
+        if self._queue.trouble is not None and quiet > LONELY:
             problem = self._queue.trouble
-        elif time.monotonic() - self._moved > silence and not self._queue.working:
+        elif quiet > patience and not self._queue.working:
             problem = (
                 f"No worker takes up the requests in the queue {self._queue.engine.where}. Start "
                 "one here with queue.work(), or on any machine with mistral-nb worker --queue "

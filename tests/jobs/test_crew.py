@@ -299,9 +299,13 @@ def test_a_lost_worker_is_mentioned(
 
 
 def test_a_refused_worker_is_mentioned(
-    make_queue: Callable[..., Queue], make_simulator: Callable[..., Simulator], tmp_path: Path
+    make_queue: Callable[..., Queue],
+    make_simulator: Callable[..., Simulator],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run whose worker here was turned away says why, loses no row to it, and goes on with a key."""
+    monkeypatch.setattr(crew, "LONELY", 0.2)
     server = make_simulator(api_keys={"right-key"})
     wrong, right = (
         make_queue(Connection(resolve(key, server.url, home=tmp_path / key)))
