@@ -110,13 +110,14 @@ class FilesSource:
         """
         first = 0
         table = []
+        made_from = self._mirror.made_from(ledger, schema, names)
         for part in self._parts:
             if Part.at(part.path, part.name) != part:
                 raise RunError(
                     f"{part.path} has changed since the run was started, so its answers belong "
                     "to other rows. Put it back as it was; nothing is paid twice."
                 )
-            rows, failed = self._mirror.write(part, ledger, schema, names, first)
+            rows, failed = self._mirror.write(part, ledger, schema, names, first, made_from)
             table.append((self._mirror.name(part), rows, failed))
             first += rows
         if ledger is not None and first != ledger.run().rows:

@@ -90,7 +90,13 @@ class Mirror:
                 )
 
     def write(
-        self, part: Part, ledger: Ledger | None, schema: Schema | None, names: Names, first: int
+        self,
+        part: Part,
+        ledger: Ledger | None,
+        schema: Schema | None,
+        names: Names,
+        first: int,
+        made_from: bytes,
     ) -> tuple[int, int]:
         """Write a labelled part, unless it is there.
 
@@ -100,6 +106,7 @@ class Mirror:
             schema: Reads the replies.
             names: Names of the result columns.
             first: Number of the part's first row in the data set.
+            made_from: As :meth:`made_from` has it, the same for all parts.
 
         Returns:
             Its rows, and how many of them have no result.
@@ -108,7 +115,7 @@ class Mirror:
             StoreError: The disk is full.
         """
         target = self._out / self.name(part)
-        mark = _mark(part, ledger, schema, names)
+        mark = _mark(part, made_from)
         there = _mark_of(target) if target.exists() else None
         if there is not None and there["mark"] == mark:
             return int(there["rows"]), int(there["failed"])
@@ -130,6 +137,18 @@ class Mirror:
                 "make room and call again; only what is missing is written."
             ) from error
         return counts
+
+    @staticmethod
+    def made_from(ledger: Ledger | None, schema: Schema | None, names: Names) -> bytes:
+        """Say what all labelled parts are made from besides their own rows.
+
+        It counts all rows of the ledger: once for all parts, of which there may be thousands.
+        """
+        run: tuple[Any, ...] = ()
+        if ledger is not None:
+            counts = ledger.counts()
+            run = (ledger.run().uid, counts["done"], counts["failed"])
+        return orjson.dumps((run, names.names, names.error, schema.record() if schema else None))
 
     def read(self, parts: Iterable[str], columns: Sequence[str]) -> pd.DataFrame:
         """Read some columns of labelled parts, one part after the other.
@@ -219,15 +238,10 @@ def _array(cells: pd.Series[Any], column: Column) -> pa.Array:
     return pa.array(cells, _type(column), from_pandas=True)
 
 
-def _mark(part: Part, ledger: Ledger | None, schema: Schema | None, names: Names) -> str:
+def _mark(part: Part, made_from: bytes) -> str:
     """Say what a labelled part is made from: the same mark means the same content."""
-    run: tuple[Any, ...] = ()
-    if ledger is not None:
-        counts = ledger.counts()
-        run = (ledger.run().uid, counts["done"], counts["failed"])
-    shape = (names.names, names.error, schema.record() if schema else None)
-    made_from = (part.name, part.bytes, part.changed, run, shape)
-    return hashlib.blake2b(orjson.dumps(made_from), digest_size=16).hexdigest()
+    whole = orjson.dumps((part.name, part.bytes, part.changed)) + made_from
+    return hashlib.blake2b(whole, digest_size=16).hexdigest()
 
 
 def _mark_of(path: Path) -> dict[str, Any] | None:
