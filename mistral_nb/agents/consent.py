@@ -25,6 +25,9 @@ NOBODY = (
     'Run it with a panel, or allow the tool with approve="always" or approve={...}.'
 )
 
+SERVER = "Runs on Mistral's side, with these arguments."
+"""What is known of a tool that is not ours."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -97,7 +100,7 @@ class Consent:
     @property
     def description(self) -> str:
         """What the tool is for."""
-        return self._tool.description if self._tool else ""
+        return self._tool.description if self._tool else SERVER
 
     @property
     def parameters(self) -> Mapping[str, Any]:

@@ -258,7 +258,7 @@ def _call(entry: Entry, result: Entry | None, consent: Any) -> dict[str, Any]:
         "k": "call",
         "c": entry.name,
         "j": pretty(entry.data.get("changed_arguments") or entry.arguments),
-        "s": entry.state,
+        "s": _call_state(entry),
         "z": round(entry.seconds, 1),
         "x": text[:RESULT_LIMIT],
         "m": max(0, len(text) - RESULT_LIMIT),
@@ -267,6 +267,12 @@ def _call(entry: Entry, result: Entry | None, consent: Any) -> dict[str, Any]:
     if consent is not None:
         card["w"] = {"id": consent.id, "server": int(consent.server), "d": consent.description}
     return card
+
+
+def _call_state(entry: Entry) -> str:
+    """Return the state; a call that was let through runs on the server, as an entry of its own."""
+    allowed = entry.state == "done" and entry.data.get("confirmation_status") == "allowed"
+    return "allowed" if allowed else entry.state
 
 
 def _picture(media: Any) -> list[str]:

@@ -27,6 +27,7 @@ STATES = {
     "failed": "failed",
     "denied": "denied",
     "stopped": "stopped",
+    "allowed": "approved",
 }
 """States of a call in words; a call that is done says its seconds."""
 

@@ -128,6 +128,7 @@ def test_consent(lab: LabPage, server: Simulator) -> None:
     panel.get_by_label("Arguments").fill('{"person": 3}')
     panel.get_by_role("button", name="Approve").click()
     panel.get_by_role("alert").get_by_text("person").wait_for()
+    expect(panel.get_by_label("Arguments")).to_be_focused()
     panel.get_by_label("Arguments").fill('{"person": "Grace"}')
     panel.get_by_role("button", name="Approve").click()
     ended(panel, turns=2).get_by_text("sent to Grace").first.wait_for(state="attached")
@@ -138,6 +139,29 @@ def test_consent(lab: LabPage, server: Simulator) -> None:
     last.get_by_text("denied", exact=True).wait_for()
     lab.run(1)
     assert lab.printed(1) == "['Ada', 'Grace']"
+
+
+def test_consent_for_the_servers_side(lab: LabPage, server: Simulator) -> None:
+    """A connector's call asks, with its arguments fixed; a double click on Approve is one answer."""
+    search = {"type": "web_search", "tool_configuration": {"requires_confirmation": ["web_search"]}}
+    lab.open("chat", [opening(server, "over there", f"tools=[{search}]")])
+    lab.run(0)
+    panel = panel_of(lab)
+    say(panel, "Search the web for tides")
+    panel.get_by_text("Runs on Mistral's side").wait_for()
+    panel.get_by_text('"query": "Search the web for tides"').wait_for()
+    expect(panel.get_by_label("Arguments")).to_have_count(0)
+    panel.get_by_role("button", name="Approve").dblclick()
+    first = ended(panel)
+    first.locator(".mnb-refs a").first.wait_for()
+    first.get_by_text("approved", exact=True).wait_for()
+    expect(panel.get_by_role("alert")).to_be_hidden()
+    say(panel, "Search the web for moons")
+    panel.get_by_role("button", name="Deny").press("Enter")
+    expect(panel.get_by_label("Message")).to_be_focused()
+    last = ended(panel, turns=2)
+    last.get_by_text("denied", exact=True).wait_for()
+    expect(last.locator(".mnb-refs")).to_have_count(0)
 
 
 def test_stop_in_mid_tool_and_mid_stream(lab: LabPage, server: Simulator) -> None:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from mistral_nb.agents.consent import Consent
 from mistral_nb.agents.entries import Entry, Media, Turn
 from mistral_nb.agents.opening import Conversations
 from mistral_nb.events import EventBus
+from mistral_nb.portal import shared
 from mistral_nb.replies import Usage
 from mistral_nb.widgets.chat_screen import RESULT_LIMIT, ChatScreen, TurnScreen, pretty, usage_line
 
@@ -174,6 +176,27 @@ def test_cards_of_calls() -> None:
     assert len(done["x"]) == RESULT_LIMIT
     assert done["m"] == 10_000_000 - RESULT_LIMIT
     assert call("done", changed_arguments={"a": 9})["j"] == '{\n  "a": 9\n}'
+
+
+def test_a_call_that_was_let_through_is_approved() -> None:
+    """It ran on the server, which tells of that in an entry of its own; it is not done by that."""
+    assert call("done", confirmation_status="allowed")["s"] == "allowed"
+    assert call("denied", confirmation_status="denied")["s"] == "denied"
+
+
+def test_calls_with_one_id_have_their_own_results() -> None:
+    """A later response may use an id again; only the call that waits has the buttons."""
+    wire = {"tool_call_id": "c", "name": "add", "arguments": "{}"}
+    first = Entry("function.call", "1", wire, "done")
+    result = Entry("function.result", "2", {"tool_call_id": "c", "result": "4"})
+    second = Entry("function.call", "3", wire, "waiting")
+    turn = replace(answering(""), entries=(first, result, second))
+    consent = Consent(shared(), "turn-1", "c", "add", {}, None)
+    cards = dict(TurnScreen().update(turn, [], {"c": consent})["e"])
+    assert [(cards[place]["x"], "w" in cards[place]) for place in (0, 2)] == [
+        ("4", False),
+        ("", True),
+    ]
 
 
 def test_pictures_of_tools() -> None:

@@ -105,7 +105,10 @@ class View {
     this.attach = button("Attach", "Add pictures or files", () => this.picker.click(), signal);
     this.send = button("Send", "Send (Enter; Shift+Enter for a new line)", () => this.submit(), signal);
     this.send.classList.add("mnb-chat-main");
-    this.stop = button("Stop", "Stop the turn that goes on (Esc)", () => desk.act("stop"), signal);
+    this.stop = button("Stop", "Stop the turn that goes on (Esc)", () => {
+      desk.act("stop");
+      this.rest();
+    }, signal);
     row.append(this.box, this.picker, this.attach, this.send, this.stop);
     root.append(top, this.log, this.alert, this.chips, row);
     el.append(root);
@@ -135,6 +138,11 @@ class View {
     if (event.shiftKey || event.isComposing) return;
     event.preventDefault();
     this.submit();
+  }
+
+  // Keep the focus in the panel when the button or the form that had it goes away.
+  rest() {
+    this.box.focus({ preventScroll: true });
   }
 
   // Where the style sheet cannot fit the box to its text.

@@ -8,6 +8,7 @@ const STATES = {
   failed: "failed",
   denied: "denied",
   stopped: "stopped",
+  allowed: "approved",
 };
 const isPicture = (url) => /^data:image\/(png|jpeg|gif|webp);/i.test(url);
 const isWeb = (text) => /^https?:\/\/[^\s/?#]/i.test(text);
@@ -142,9 +143,18 @@ class Call {
     why.setAttribute("aria-label", "Reason for denying");
     const row = make("div", "mnb-chat-row");
     const changed = () => (w.server || edit.value === j ? "" : edit.value);
-    const allow = button("Approve", "Let this call run", () => desk.act("allow", { ...about, t: changed() }), signal);
+    // Answered once: the second half of a double click is no answer. What does not fit is mended.
+    const answer = (action, t) => {
+      for (const each of [allow, deny]) each.disabled = true;
+      this.view.rest();
+      desk.act(action, { ...about, t }, () => {
+        for (const each of [allow, deny]) each.disabled = false;
+        (w.server ? allow : edit).focus();
+      });
+    };
+    const allow = button("Approve", "Let this call run", () => answer("allow", changed()), signal);
     allow.classList.add("mnb-chat-main");
-    const deny = button("Deny", "Keep this call from running", () => desk.act("deny", { ...about, t: why.value }), signal);
+    const deny = button("Deny", "Keep this call from running", () => answer("deny", why.value), signal);
     row.append(allow, deny, why);
     this.form.replaceChildren(...parts, row);
   }
@@ -194,6 +204,7 @@ class Question {
     const close = () => {
       form.remove();
       this.text.hidden = false;
+      this.view.rest();
     };
     const send = () => {
       if (!box.value.trim()) return;
