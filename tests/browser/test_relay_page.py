@@ -83,6 +83,24 @@ def test_stop_reaches_the_server(page: Page, scripted: ScriptedServer, way: str)
     wait_until(lambda: script.closed_at, "the server sees the connection close", page=page)
 
 
+@pytest.mark.parametrize("way", ["EventSource", "fetch"])
+def test_a_new_question_ends_the_one_before(page: Page, scripted: ScriptedServer, way: str) -> None:
+    """Who asks again sees the new reply alone; the old one is stopped, here and upstream."""
+    old = scripted.add("page", ["Old. "], hold=True)
+    ask(page, way)
+    page.get_by_role("log").get_by_text("Old.").wait_for()
+    new = scripted.add("page", ["New. ", "More."], limit=1)
+    ask(page, way)
+    page.get_by_role("log").get_by_text("New.").wait_for()
+    wait_until(lambda: old.closed_at, "the old reply is stopped", page=page)
+    page.wait_for_timeout(300)  # its end comes here, too
+    assert page.get_by_role("status").inner_text().endswith("answers…")
+    assert page.get_by_role("button", name="Stop").is_enabled()
+    new.limit = None
+    page.get_by_role("status").get_by_text("Done").wait_for()
+    assert page.get_by_role("log").inner_text() == "New. More."
+
+
 def test_a_wrong_token_is_said(page: Page) -> None:
     """Without the token the page says so, and opens the place to enter it."""
     page.get_by_text("Token", exact=True).click()

@@ -3,6 +3,7 @@
 const find = (id) => document.getElementById(id);
 const LISTED = 500;
 let leave = null; // stops the reply that is being read
+let asked = 0; // questions so far; what still comes of an earlier one is not shown
 
 const token = new URLSearchParams(location.hash.slice(1)).get("token");
 if (token) find("token").value = token;
@@ -62,24 +63,31 @@ async function refusal(response) {
 }
 
 // POST starts the reply; EventSource follows it, and reconnects by itself with Last-Event-ID.
-async function withEventSource(prompt) {
+async function withEventSource(prompt, mine) {
+  let wanted = true;
+  leave = () => { wanted = false; };
   const response = await fetch("api/chat", {
     method: "POST", headers: headers(), body: JSON.stringify({ prompt }),
   });
-  if (!response.ok) return end(await refusal(response));
+  if (!response.ok) return mine === asked && end(await refusal(response));
   const { requestId, streamUrl } = await response.json();
+  const stop = () => fetch(`api/streams/${requestId}`, { method: "DELETE", headers: headers() })
+    .catch((error) => say(`No connection to the relay: ${error.message}`));
+  if (mine !== asked) return stop();
   const source = new EventSource(streamUrl);
-  leave = () => fetch(`api/streams/${requestId}`, { method: "DELETE", headers: headers() });
   for (const name of ["start", "chunk", "complete", "error"]) {
     source.addEventListener(name, (event) => {
+      if (mine !== asked) return source.close();
       if (event.data === undefined) { // the browser's own error: the line broke
         if (source.readyState === EventSource.CLOSED) end("The line broke for good.");
         else say("The line broke; connecting again…");
-        return;
+        return undefined;
       }
-      if (take(name, event.lastEventId, JSON.parse(event.data))) source.close();
+      return take(name, event.lastEventId, JSON.parse(event.data)) && source.close();
     });
   }
+  leave = stop;
+  return wanted || stop();
 }
 
 // One POST whose response is the stream itself, read piece by piece.
@@ -112,12 +120,13 @@ async function withFetch(prompt) {
 find("ask").addEventListener("submit", async (event) => {
   event.preventDefault();
   if (leave) leave();
+  const mine = (asked += 1);
   begin();
   const way = event.submitter?.value === "fetch" ? withFetch : withEventSource;
   try {
-    await way(find("prompt").value);
+    await way(find("prompt").value, mine);
   } catch (error) {
-    if (error.name !== "AbortError") end(`No connection to the relay: ${error.message}`);
+    if (error.name !== "AbortError" && mine === asked) end(`No connection to the relay: ${error.message}`);
   }
 });
 
