@@ -184,8 +184,8 @@ class Judged:
         if column is None and len(columns) == 1:
             return columns[0]
         if column not in columns:
-            said = (
-                "The run has several result columns" if column is None else f"It has no {column!r}"
+            has = "several result columns" if column is None else f"no {column!r}"
+            raise InputError(
+                f"The run {self.name!r} has {has}: choose with column= one of {', '.join(columns)}."
             )
-            raise InputError(f"{said}: choose with column= one of {', '.join(columns)}.")
         return column

@@ -83,9 +83,7 @@ def comparison(result: Comparison) -> dict[str, str]:
     ]
     for name, missing in zip(result.names, result.unlabelled, strict=True):
         if missing:
-            parts.append(
-                Line(f"{name}: {count(missing)} without a label, which agree with nothing.")
-            )
+            parts.append(Line(f"{name}: {count(missing)} without a label, agreeing with nothing."))
     if result.judged:
         parts.append(_verdict(result))
     if len(result.differs):

@@ -252,7 +252,12 @@ class Review:
                 len(shown) < len(corrections)
             )
             rows = [
-                (self._name(place), self._text(place, CELL_LIMIT)[0], _plain(was) or None, now)
+                (
+                    self._name(place),
+                    self._text(place, CELL_LIMIT)[0] or None,
+                    _plain(was) or None,
+                    now,
+                )
                 for place, was, now in shown
             ]
             parts.append(Table(f"Corrections{of}", ["row", "text", "was", "now"], rows))
