@@ -94,8 +94,9 @@ class BullEngine:
         try:
             yield self._queue
         except (RedisError, OSError) as error:
+            said = str(error).partition(" script: ")[0].rstrip(".")  # whose line is BullMQ's own
             raise StoreError(
-                f"Redis at {self.where} cannot be used: {str(error).rstrip('.')}. {_advice(error)}"
+                f"Redis at {self.where} cannot be used: {said}. {_advice(error)}"
             ) from error
 
     async def add(self, specs: Sequence[Spec]) -> None:

@@ -21,7 +21,7 @@ import orjson
 from mistral_nb.errors import InputError, RunError, StoreError
 from mistral_nb.jobs.shards import REQUESTS, answered, in_doubt
 from mistral_nb.labelling.crews import BatchState
-from mistral_nb.labelling.folder import adopt_file
+from mistral_nb.labelling.folder import adopt_file, open_requests
 from mistral_nb.labelling.plan import server_of
 from mistral_nb.labelling.recipe import read_line
 from mistral_nb.portal import Handle
@@ -133,7 +133,7 @@ class _QueueCrew:
         server = server_of(self._work.connection)
         common = {"server": server, "endpoint": endpoint, "model": model}
         count = 0
-        with (self._work.folder.path / "requests" / file_id).open("rb") as file:
+        with open_requests(self._work.folder.path / "requests" / file_id) as file:
             pieces = _pieces(file)
             while block := await self._work.do(lambda: list(islice(pieces, JOBS_AT_ONCE))):
                 jobs = [
