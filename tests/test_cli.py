@@ -294,6 +294,25 @@ def test_an_interrupt_online_speaks_of_no_batch(
     assert "batch" not in said
 
 
+def test_an_impatient_interrupt_ends_in_silence(
+    table: Path, tmp_path: Path, server: Simulator, start: Callable[..., subprocess.Popen[str]]
+):
+    """A second Ctrl-C, while the command is tidying up, brings no traceback."""
+    server.faults = Faults(latency=3)
+    process = start(
+        "label", table, *PROMPT, "--mode", "online", "--name", "x", "--out", tmp_path / "o.csv"
+    )
+    wait_until(lambda: server.stats()["chat_requests"] > 0)
+    process.send_signal(signal.SIGINT)
+    line = ""
+    while "Go on with" not in line:
+        line = process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert said == ""
+    assert process.returncode in {130, -signal.SIGINT}
+
+
 def test_an_interrupt_leaves_the_run_to_itself(
     table: Path,
     tmp_path: Path,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             return _obey(arguments)
         finally:
+            if arguments is None:  # tidying up has begun: a second Ctrl-C ends it, in silence
+                signal.signal(signal.SIGINT, signal.SIG_DFL)
             if sys.stdout is not None:
                 sys.stdout.flush()  # a reader that has left is noticed here, not as Python ends
     except KeyboardInterrupt:
