@@ -15,7 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from mistral_nb.errors import InputError
 from mistral_nb.simulator.cassette import read_cassette
-from mistral_nb.simulator.exchanges import Body, Said, boundary_of, fingerprint, kept_headers
+from mistral_nb.simulator.exchanges import (
+    IN_MEMORY,
+    Body,
+    Said,
+    boundary_of,
+    fingerprint,
+    kept_headers,
+)
 from mistral_nb.simulator.replies import JsonReply
 from mistral_nb.simulator.scrubbing import SHORTEST_KEY, Scrubber, sent_keys
 from mistral_nb.simulator.streams import Cut, while_connected
@@ -37,7 +44,6 @@ __all__ = ["Otherwise", "Pace", "Player", "Replaying"]
 Pace = Literal["real", "fast"]
 Otherwise = Literal["refuse", "rules"]
 
-IN_MEMORY = 1 << 20
 NAMED_FIELDS = 3
 LONGEST_VALUE = 80
 
