@@ -15,6 +15,7 @@ import anyio
 from mistral_nb.errors import CostLimitError, InputError
 from mistral_nb.labelling.cost import Amount, Tally, forecast, guess_reply
 from mistral_nb.labelling.flights import Flights
+from mistral_nb.labelling.folder import open_requests
 from mistral_nb.labelling.prices import PRICES_OF, dollars, price_of
 from mistral_nb.labelling.recipe import read_line
 from mistral_nb.labelling.totals import spent
@@ -211,7 +212,7 @@ def _open(folder: RunFolder, ledger: Ledger, record: RunRecord) -> Tally:
         if record.mode != "online" and shard.state not in UNSENT:
             continue
         rows = flights.open(shard.id) if record.mode == "online" else None
-        with folder.requests(shard.id).open("rb") as file:
+        with open_requests(folder.requests(shard.id)) as file:
             for line in file:
                 row, name, body = read_line(line)
                 if rows is None or row in rows:

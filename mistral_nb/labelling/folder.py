@@ -31,7 +31,7 @@ from mistral_nb.errors import InputError, RunError, StoreError
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["RunFolder", "adopt_file", "sync_folder"]
+__all__ = ["RunFolder", "adopt_file", "open_requests", "sync_folder"]
 
 UNFINISHED = ".new-"
 """How the names begin of folders in which a run is built, or deleted."""
@@ -227,6 +227,24 @@ def _holder(data: bytes) -> str:
         return f" (process {int(about['pid'])} on {about['host']}, since {since})"
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
         return ""
+
+
+def open_requests(path: Path) -> IO[bytes]:
+    """Open a file of a run's requests.
+
+    Args:
+        path: As :meth:`RunFolder.requests` has it.
+
+    Raises:
+        StoreError: It is not there any more, or cannot be read.
+    """
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise StoreError(
+            f"Cannot read the requests in {path}: {error.strerror or error}. Put the run's "
+            "folder back as it was, or label again with fresh=True, which is paid for again."
+        ) from error
 
 
 def adopt_file(part: Path, path: Path) -> None:

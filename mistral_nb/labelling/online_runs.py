@@ -17,6 +17,7 @@ import orjson
 from mistral_nb.errors import StoreError
 from mistral_nb.labelling.answers import error_text, failed
 from mistral_nb.labelling.flights import Flights
+from mistral_nb.labelling.folder import open_requests
 from mistral_nb.labelling.ledger import Answer, Shard
 from mistral_nb.labelling.online import Outgoing, Sender
 from mistral_nb.labelling.pieces import in_pieces
@@ -136,7 +137,7 @@ class OnlineEngine:
             rows = await work.do(self._flights.open, shard.id)
             if not rows:
                 continue
-            with work.folder.requests(shard.id).open("rb") as file:
+            with open_requests(work.folder.requests(shard.id)) as file:
                 wanted = _requests(file, rows, orjson.dumps(work.record.model))
                 blocks = in_pieces(wanted, READ_AT_ONCE)
                 while block := await work.do(next, blocks, None):

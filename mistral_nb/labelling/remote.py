@@ -29,7 +29,7 @@ from mistral_nb.errors import (
 from mistral_nb.explaining import explain
 from mistral_nb.labelling.answers import error_text
 from mistral_nb.labelling.crews import BatchState, Gone
-from mistral_nb.labelling.folder import adopt_file
+from mistral_nb.labelling.folder import adopt_file, open_requests
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,7 +139,7 @@ class Remote:
     async def _upload(self, path: Path, name: str) -> tuple[str, int]:
         from mistralai.client.models import File
 
-        with path.open("rb") as content:  # httpx reads it in small pieces
+        with open_requests(path) as content:  # httpx reads it in small pieces
             made = await self._connection.sdk.files.upload_async(
                 file=File(file_name=name, content=content),
                 purpose="batch",

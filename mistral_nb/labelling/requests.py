@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from mistral_nb.errors import InputError, StoreError
+from mistral_nb.labelling.folder import open_requests
 from mistral_nb.labelling.ledger import Shard
 from mistral_nb.labelling.pieces import in_pieces, row_pieces
 from mistral_nb.labelling.prompts import Unsent
@@ -239,7 +240,7 @@ def rewrite(folder: RunFolder, ledger: Ledger, limits: Limits, rows: Mapping[int
     writer = ShardWriter(folder, limits, first=len(shards), round_=round_)
     moved = []
     for old in sorted(set(rows.values())):
-        with folder.requests(old).open("rb") as file:
+        with open_requests(folder.requests(old)) as file:
             for line in file:
                 row, name, _ = read_line(line)
                 if rows.get(row) == old:

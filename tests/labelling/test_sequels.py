@@ -10,6 +10,7 @@ import pytest
 
 from mistral_nb import errors
 from mistral_nb.labelling import batch, resume
+from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.simulator import Faults
 from tests.labelling.waiting import shards_of, until
 
@@ -114,6 +115,27 @@ def test_a_run_that_goes_on_repeats_by_itself(label: Label, simulator: Simulator
         run.retry_failed()
     simulator.batch_rate = 0
     run.result(30)
+
+
+@pytest.mark.parametrize("mode", ["batch", "online"])
+def test_requests_that_are_lost_are_told(
+    label: Label, simulator: Simulator, connection: Connection, bus: EventBus, mode: str
+) -> None:
+    """A run whose files were cleared away says which, and the two ways on, whatever is done."""
+    simulator.faults = Faults(error_rate=1)
+    run = label(TABLE, mode=mode, name="x", patience=30)
+    until(lambda: run.status == "running")
+    run.stop()
+    simulator.faults = Faults()
+    (RunFolder.of(connection.settings.home, "x").path / "requests" / "0000.jsonl").unlink()
+    lost = r"Cannot read the requests in .*0000\.jsonl: No such file.*fresh=True"
+    with pytest.raises(errors.StoreError, match=lost):
+        resume(connection, bus, "x").result(30)
+    if mode == "batch":
+        with pytest.raises(errors.StoreError, match=lost):
+            resume(connection, bus, "x").move_to_online().result(30)
+    again = label(TABLE, mode=mode, name="x", fresh=True)
+    assert again.result(30)["_error"].isna().all()
 
 
 # Jobs that do not move
