@@ -23,6 +23,9 @@ LOCAL_NAMES = ("localhost", "127.0.0.1", "[::1]")
 HIGHEST_PORT = 65_535
 STOP_SECONDS = 5.0
 TICK_SECONDS = 0.1
+KEEP_ALIVE_SECONDS = 75
+"""A client may take up its idle connection for so long; closed sooner (uvicorn: 5 s), it would at
+times be closed at the moment of the next request."""
 
 
 def is_loopback(host: str) -> bool:
@@ -117,6 +120,7 @@ class ServedApp:
             access_log=False,
             lifespan="on" if lifespan else "off",
             timeout_graceful_shutdown=0,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
             server_header=False,
             loop="asyncio",
         )

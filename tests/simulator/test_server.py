@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -152,6 +153,16 @@ def test_a_taken_port_is_an_error_and_leaves_no_thread(make_api: Callable[..., A
     with pytest.raises(OSError, match="in use"):
         start_simulator(port=port)
     assert threading.active_count() == before
+
+
+def test_an_idle_connection_is_not_closed_under_a_request(api: Api) -> None:
+    """Who asks again after six seconds is answered on the same connection."""
+    port = int(api.simulator.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
+        for pause in (6, 0):
+            wire.sendall(b"GET /simulator/stats HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
+            time.sleep(pause)
 
 
 def test_the_same_seed_says_the_same(make_api: Callable[..., Api]) -> None:
