@@ -12,6 +12,7 @@ from mistral_nb.simulator.catalogue import Model, find_model
 from mistral_nb.simulator.documents import described
 from mistral_nb.simulator.model import Answer, answer
 from mistral_nb.simulator.reading import last_message
+from mistral_nb.simulator.turns import check_messages, check_tool_calls
 from mistral_nb.simulator.validation import ApiProblem, ChatRequest, check, invalid_model
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ def complete(
     number: int,
     cache: tokens.PromptCache | None = None,
     script: Script | None = None,
+    in_conversation: bool = False,
 ) -> tuple[ChatRequest, Completion]:
     """Validate a chat request and answer it.
 
@@ -138,6 +140,7 @@ def complete(
         number: Which request this is; makes its id its own.
         cache: Knows the prompts seen before; None counts no cached tokens.
         script: Replies to give before the rules are asked.
+        in_conversation: It is a step of a conversation, which has its own rules for tool calls.
 
     Returns:
         The request and its completion.
@@ -147,24 +150,8 @@ def complete(
     """
     request: ChatRequest = check(ChatRequest, raw)
     body = request.model_dump(mode="json", by_alias=True, exclude_unset=True)
-    known = find_model(request.model)
-    if known is None or "chat" not in known.can:
-        raise invalid_model(request.model)
-    if (request.n or 1) > MAX_CHOICES:
-        reason = f"n is {request.n}: the simulator gives at most {MAX_CHOICES} choices"
-        raise ApiProblem.of(400, reason, "invalid_request_error")
-    _check_order(body["messages"])
-    _check_vision(body["messages"], known)
+    known, prompt_tokens = _admitted(request, body, in_conversation=in_conversation)
     tools = body.get("tools")
-    prompt_tokens = tokens.count_prompt(body["messages"], tools)
-    if prompt_tokens + (request.max_tokens or 0) > known.context:
-        raise ApiProblem.of(
-            400,
-            f"Prompt contains {prompt_tokens} tokens and {request.max_tokens or 0} to generate, "
-            f"too large for model with {known.context} maximum context length",
-            "invalid_request_prompt",
-            "3051",
-        )
     reasoning = _reasons(known, request)
     prompt = last_message(body["messages"], "user")
     choices = []
@@ -185,6 +172,32 @@ def complete(
     return request, Completion(name, request.model, int(time.time()), choices, usage)
 
 
+def _admitted(
+    request: ChatRequest, body: dict[str, Any], *, in_conversation: bool
+) -> tuple[Model, int]:
+    """Refuse what the API would; return the model that is asked, and the tokens of its prompt."""
+    known = find_model(request.model)
+    if known is None or "chat" not in known.can:
+        raise invalid_model(request.model)
+    if (request.n or 1) > MAX_CHOICES:
+        reason = f"n is {request.n}: the simulator gives at most {MAX_CHOICES} choices"
+        raise ApiProblem.of(400, reason, "invalid_request_error")
+    check_messages(body["messages"])
+    if not in_conversation:
+        check_tool_calls(body["messages"])
+    _check_vision(body["messages"], known)
+    prompt_tokens = tokens.count_prompt(body["messages"], body.get("tools"))
+    if prompt_tokens + (request.max_tokens or 0) > known.context:
+        raise ApiProblem.of(
+            400,
+            f"Prompt contains {prompt_tokens} tokens and {request.max_tokens or 0} to generate, "
+            f"too large for model with {known.context} maximum context length",
+            "invalid_request_prompt",
+            "3051",
+        )
+    return known, prompt_tokens
+
+
 def _reasons(model: Model, request: ChatRequest) -> bool:
     if request.reasoning_effort is not None:
         return request.reasoning_effort != "none"
@@ -200,25 +213,6 @@ def _check_vision(messages: list[dict[str, Any]], known: Model) -> None:
             reason = "Image input is not enabled for this model"
             raise ApiProblem.of(400, reason, "invalid_request_error", "3051")
         described(content)
-
-
-def _check_order(messages: list[dict[str, Any]]) -> None:
-    if not messages:
-        raise ApiProblem.of(
-            400,
-            "Conversation must have at least one message",
-            "invalid_request_message_order",
-            "3230",
-        )
-    last = messages[-1]
-    if last["role"] == "system" or (last["role"] == "assistant" and not last.get("prefix")):
-        raise ApiProblem.of(
-            400,
-            "Expected last role User or Tool (or Assistant with prefix True) for serving but got "
-            + last["role"],
-            "invalid_request_message_order",
-            "3230",
-        )
 
 
 def cut(said: Answer, request: ChatRequest | FimRequest) -> Choice:

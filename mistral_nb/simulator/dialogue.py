@@ -163,7 +163,12 @@ class _Player:
         number = self.core.number()
         core = self.core
         _, done = complete(
-            body, seed=core.seed, number=number, cache=core.prompts, script=core.script
+            body,
+            seed=core.seed,
+            number=number,
+            cache=core.prompts,
+            script=core.script,
+            in_conversation=True,
         )
         return done.choices[0], done.usage
 

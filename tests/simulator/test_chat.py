@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+
+from tests.simulator.conftest import MODEL
 
 if TYPE_CHECKING:
     from tests.simulator.conftest import Api
@@ -157,6 +159,56 @@ def test_messages_must_end_with_a_question(api: Api, messages: list) -> None:
     response = api.post("/v1/chat/completions", body)
     assert response.status_code == 400
     assert response.json()["type"] == "invalid_request_message_order"
+
+
+ASKED = {"role": "user", "content": "Say: hi"}
+TOLD = {"role": "tool", "content": "Sunny", "name": "get_weather", "tool_call_id": "abcDEF123"}
+
+
+def calling(*names: str) -> dict[str, Any]:
+    function = {"name": "get_weather", "arguments": "{}"}
+    calls = [{"id": name, "function": function} for name in names]
+    return {"role": "assistant", "content": "", "tool_calls": calls}
+
+
+@pytest.mark.parametrize(
+    ("messages", "kind", "words"),
+    [
+        ([TOLD], "invalid_request_message_order", "Not the same number"),
+        ([ASKED, TOLD], "invalid_request_message_order", "role 'tool' after role 'user'"),
+        ([ASKED, calling("abcDEF123"), ASKED], "invalid_request_message_order", "Not the same"),
+        (
+            [ASKED, calling("abcDEF123", "abcDEF124"), TOLD],
+            "invalid_request_message_order",
+            "Not the same number of function calls and responses",
+        ),
+        (
+            [ASKED, calling("abcDEF123"), TOLD, TOLD, calling("abcDEF125"), TOLD],
+            "invalid_request_message_order",
+            "Not the same number",
+        ),
+        ([ASKED, calling("call_1"), TOLD], "invalid_function_call", "Tool call id was call_1"),
+    ],
+)
+def test_tool_calls_need_their_results(api: Api, messages: list, kind: str, words: str) -> None:
+    """400 in the API's words for a call without its result, for one too many, and a strange id."""
+    reply = api.post("/v1/chat/completions", {"model": MODEL, "messages": messages})
+    assert (reply.status_code, reply.json()["type"]) == (400, kind)
+    assert words in reply.json()["message"]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [ASKED, calling("abcDEF123", "abcDEF124"), TOLD, TOLD],
+        [ASKED, calling("abcDEF123"), TOLD, calling("abcDEF124"), TOLD, ASKED],
+        [ASKED, calling("null"), TOLD],
+    ],
+)
+def test_calls_with_their_results_are_answered(api: Api, messages: list) -> None:
+    """Several calls at once or one after the other, each with a result."""
+    reply = api.post("/v1/chat/completions", {"model": MODEL, "messages": messages})
+    assert reply.status_code == 200, reply.text
 
 
 def test_a_prompt_longer_than_the_context_is_refused(api: Api) -> None:
