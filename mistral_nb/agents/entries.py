@@ -276,9 +276,16 @@ class Turn:
         from mistral_nb.markdown import prose, render
 
         html = render(self.text, math="tex")
-        if self.error or self.status == "stopped":
-            html += f"<p><em>{prose(self.error or 'Stopped.')}</em></p>"
+        if self.ending:
+            html += f"<p><em>{prose(self.ending)}</em></p>"
         return {"text/html": html, "text/plain": self.text or repr(self)}
+
+    @property
+    def ending(self) -> str:
+        """Why it has no whole answer, in a sentence; empty if it has one, or goes on."""
+        if self.finish_reason == "max_rounds":
+            return "The model still called tools after the most rounds it may take (max_rounds)."
+        return self.error or ("Stopped." if self.status == "stopped" else "")
 
     def _messages(self) -> Iterator[Entry]:
         return (entry for entry in self.entries if entry.type == "message.output")

@@ -31,10 +31,8 @@ def to_markdown(name: str, turns: Iterable[Turn]) -> str:
     parts = [f"# {' '.join(name.split())}"]
     for turn in turns:
         parts += [part for entry in turn.entries if (part := _as_markdown(entry))]
-        if turn.error:
-            parts.append(f"*{turn.error}*")
-        elif turn.status == "stopped":
-            parts.append("*Stopped.*")
+        if turn.ending:
+            parts.append(f"*{turn.ending}*")
     return "\n\n".join(parts) + "\n"
 
 

@@ -14,6 +14,7 @@ import orjson
 
 from mistral_nb.agents.branches import Node
 from mistral_nb.agents.entries import Entry, Media, Turn
+from mistral_nb.agents.results import clean
 from mistral_nb.store import open_store, storage_errors, transaction
 from mistral_nb.usage import Usage
 
@@ -166,7 +167,9 @@ class History:
                 raise error
 
     def _put(self, sql: str, values: tuple[Any, ...]) -> None:
-        self._queue.put((sql, values))
+        # A server's error may hold what no file can; it must not end the thread that writes.
+        kept = (clean(value) if isinstance(value, str) else value for value in values)
+        self._queue.put((sql, tuple(kept)))
 
     def _execute(self, rows: list[tuple[str, tuple[Any, ...]]]) -> None:
         for sql, values in rows:

@@ -56,6 +56,10 @@ def read_signature(function: Callable[..., Any], name: str) -> Signature:
         InputError: A model could not call it; the message says what to change.
     """
     target = inner(function)
+    if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):
+        raise InputError(
+            f"Tool {name} yields, but a model is told one result: return a list instead."
+        )
     summary, described = _docstring(inspect.getdoc(target) or "")
     parameters = _parameters(function, name)
     try:

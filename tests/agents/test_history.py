@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel
 
+from mistral_nb.agents.branches import Node
+from mistral_nb.agents.entries import Turn
 from mistral_nb.errors import InputError, ServerError, StoreError
 from mistral_nb.simulator import Faults
 from tests.agents.conftest import until
@@ -251,6 +253,16 @@ def test_what_is_written_is_written_at_the_end_of_a_turn(chat: Conversation, hom
         status = db.execute("SELECT status FROM turns").fetchall()
     assert rows == [("message.input", "done"), ("message.output", "done")]
     assert status == [("done",)]
+
+
+def test_an_error_that_no_file_can_hold_is_mended(chat: Conversation) -> None:
+    """Half a character in a server's words must not end the thread that writes."""
+    turn = Turn("turn-x", "notes", status="failed", error="bad \ud800")
+    chat.history.keep_turn(Node(turn), turn)
+    chat.history.flush()
+    kept = chat.history.load("notes")
+    assert kept is not None
+    assert kept.nodes[0].turn.error == "bad ?"
 
 
 def test_a_file_of_somebody_elses_is_refused(home: Path, conversations: Conversations) -> None:

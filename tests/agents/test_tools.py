@@ -184,6 +184,11 @@ def var_kwargs(**options: str) -> None:
     """Take any."""
 
 
+def yields(n: int):
+    """Count."""
+    yield n
+
+
 def takes_table(table: pd.DataFrame) -> None:
     """Take a table."""
 
@@ -198,6 +203,7 @@ def unknown_name(x: Nowhere) -> None:  # noqa: F821
         (no_annotation, "parameter city has no annotation.*city: str"),
         (var_args, r"takes \*cities: .*Name every parameter"),
         (var_kwargs, r"takes \*\*options: .*Name every parameter"),
+        (yields, "yields, but a model is told one result: return a list"),
         (takes_table, "no JSON can carry.*Use str"),
         (unknown_name, "annotation cannot be read.*Nowhere"),
         (lambda x: x, "cannot be called '<lambda>'.*name="),

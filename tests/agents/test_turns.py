@@ -304,6 +304,8 @@ def test_rounds_have_a_limit(with_tools: Callable) -> None:
     turn = chat.send("Weather in Paris?").result(20)
     assert (turn.status, turn.finish_reason) == ("done", "max_rounds")
     assert [use.state for use in turn.tool_calls] == ["done", "done", "stopped"]
+    assert "(max_rounds)" in turn._repr_mimebundle_()["text/html"]
+    assert "(max_rounds)" in chat.to_markdown()
     assert chat.send("Weather in Rome?").result(20).status == "done"
 
 
@@ -384,6 +386,19 @@ def test_silence_is_not_waited_for_ever(server: Simulator, home: Any) -> None:
     server.faults = Faults(stall_after=3)
     with pytest.raises(StreamStalled, match=r"0\.5 s"):
         session.conversation().send("Explain tides").result(10)
+
+
+def test_many_calls_at_once_and_one_that_nobody_has(
+    with_tools: Callable, server: Simulator
+) -> None:
+    """Twenty calls of one response all run; of a tool that is not there, the model is told."""
+    calls = [{"name": "get_weather", "arguments": {"city": str(n)}} for n in range(20)]
+    server.script([{"tools": [*calls, {"name": "drop_tables"}]}, "done"])
+    turn = with_tools(get_weather).send("Go").result(20)
+    *done, strange = turn.tool_calls
+    assert [use.text for use in done] == [f"sunny in {n}" for n in range(20)]
+    assert (strange.state, turn.text) == ("failed", "done")
+    assert strange.text == "Error: there is no tool 'drop_tables' here. Tools: get_weather."
 
 
 def test_unknown_events_do_not_disturb(chat: Conversation, server: Simulator) -> None:
