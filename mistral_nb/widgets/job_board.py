@@ -29,6 +29,8 @@ LOOK_EVERY = 5.0
 """Seconds after which it looks even if nothing was heard."""
 READY_LIMIT = 10.0
 """Seconds a front end has to mount the board before static content takes its place."""
+STATIC_EVERY = 5.0
+"""Seconds between two updates of static content, where no widget can be shown."""
 CALM = 3.0
 """Seconds without a job on its way, and with none to deal with, after which it settles."""
 PACE_SECONDS = 60
@@ -88,6 +90,7 @@ class JobBoard:
         self._problem: list[Any] = []
         self._changed = asyncio.Event()
         self._settled = False
+        self._published = float("-inf")
         self._outlet: Outlet | None = None
         self._following: asyncio.Task[None] | None = None
         self._calm_since: float | None = None
@@ -204,6 +207,10 @@ class JobBoard:
     def _send(self) -> None:
         if self._outlet is None:
             return
+        now = time.monotonic()
+        if not self._outlet.live and now >= self._published + STATIC_EVERY:
+            self._published = now
+            self._outlet.publish(self._static())
         self._number += 1
         self._outlet.send(
             {

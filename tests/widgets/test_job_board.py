@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from mistral_nb.client import Connection
 from mistral_nb.errors import JobError
@@ -69,6 +72,24 @@ def test_a_long_queue_is_cut(queue: Queue) -> None:
     """Of many jobs some are listed, and it says of how many."""
     queue.add_many([{"name": "nobody"} for _ in range(40)]).result()
     assert "10 of 40 jobs" in str(settled(queue))
+
+
+def test_a_notebook_without_widgets_is_kept_up_to_date(tmp_path: Path) -> None:
+    """Where no page can show the board, its static content follows the queue."""
+    cell = """
+        import asyncio, mistral_nb as mnb
+        from mistral_nb.widgets import job_board
+        job_board.STATIC_EVERY = 0.2
+        mnb.connect(api_key="k", server_url="http://127.0.0.1:9", home=HOME)
+        queue = mnb.Queue()
+        board = mnb.job_board(queue)
+        await queue.add("nobody")
+        await asyncio.sleep(3)
+    """
+    source = dedent(cell).replace("HOME", repr(str(tmp_path)))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    (output,) = NotebookClient(notebook, timeout=60).execute().cells[0].outputs
+    assert "Queue jobs: 1 queued" in output["data"]["text/plain"]
 
 
 def test_a_look_under_way_shows_nothing_half(queue: Queue) -> None:
