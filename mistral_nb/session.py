@@ -267,8 +267,9 @@ class Session(Services):
         Args:
             run: A run; its end is waited for.
             column: The result column to review; needed only where there are several.
-            **options: ``text``, ``labels``, ``gold``, ``others``, ``agreement``, ``where``,
-                ``context_columns``: see :func:`mistral_nb.widgets.review.review`.
+            **options: ``text``, ``labels``, ``gold``, ``agreement``, ``where``,
+                ``context_columns``: see :func:`mistral_nb.widgets.review.review`. ``others`` may
+                be runs of the same rows.
 
         Returns:
             The review; ``review.table`` has the table with the decisions at any time.
@@ -276,7 +277,7 @@ class Session(Services):
         Raises:
             InputError: It is no run, or it has nothing to review: no rows, no column.
         """
-        from mistral_nb.labelling import Run, reviews_file
+        from mistral_nb.labelling import Run, labellings, reviews_file
         from mistral_nb.widgets.review import review
 
         if not isinstance(run, Run):
@@ -284,6 +285,8 @@ class Session(Services):
                 f"run must be what mnb.label or mnb.resume(name) gives, not {type(run).__name__}."
             )
         table, known = run.to_review(column, options.pop("text", None))
+        if (others := options.get("others")) is not None:
+            options["others"] = labellings(others, known["label"])
         store = reviews_file(self.settings, run.name)
         return review(table, store=store, **{**known, **options})
 

@@ -18,6 +18,8 @@ from mistral_nb.labelling.sources import FrameSource
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
+    import pandas as pd
+
     from mistral_nb.labelling.prompts import Prompt
 
 __all__ = ["Asked", "Question", "restore_schema"]
@@ -86,7 +88,7 @@ class Asked:
         )
         turns: list[dict[str, Any]] = []
         if self.examples is not None:
-            rows = FrameSource(_rows(self.examples)).df
+            rows = _rows(self.examples)
             turns = example_messages(rows, ask, given, self.column or "reply")
         recipe = Recipe(model, self.system, given, self.options, endpoint=endpoint, examples=turns)
         prompt = ask(columns)
@@ -126,12 +128,15 @@ def restore_schema(spec: dict[str, Any], endpoint: str, model: str) -> Schema | 
     )
 
 
-def _rows(examples: Any) -> Any:
+def _rows(examples: Any) -> pd.DataFrame:
     """Take examples as a table, also from a list of dicts."""
     import pandas as pd
 
-    if isinstance(examples, (list, tuple)):
-        if not all(isinstance(each, dict) for each in examples):
-            raise InputError("examples must be a table, or a list of dicts: one for each row.")
+    if isinstance(examples, (list, tuple)) and all(isinstance(each, dict) for each in examples):
         return pd.DataFrame(list(examples), dtype=object)  # exactly what was given
-    return examples
+    try:
+        return FrameSource(examples).df
+    except InputError as error:
+        raise InputError(
+            "examples must be a table in memory, or a list of dicts: one for each row."
+        ) from error

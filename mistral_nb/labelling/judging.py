@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mistral_nb.errors import InputError
@@ -24,7 +25,30 @@ if TYPE_CHECKING:
     from mistral_nb.labelling.schemas import Schema
     from mistral_nb.labelling.sources import Target
 
-__all__ = ["Judged"]
+__all__ = ["Judged", "labellings"]
+
+
+def labellings(others: Any, column: str) -> dict[str, Any]:
+    """Return other labellings of the same rows by name, with tables in the place of runs.
+
+    Args:
+        others: Runs, or a dict of name to run, table or column of labels.
+        column: The result column that is meant of each run; its end is waited for.
+
+    Raises:
+        InputError: They are something else, or a run has no such column.
+    """
+    if isinstance(others, (list, tuple)) and all(isinstance(each, Judged) for each in others):
+        others = {each.name: each for each in others}
+    if not isinstance(others, Mapping):
+        raise InputError(
+            "others must be a list of runs, or a dict of name to run, table or column of labels, "
+            f"not {type(others).__name__}."
+        )
+    return {
+        str(name): each._rows(column)[0] if isinstance(each, Judged) else each  # noqa: SLF001
+        for name, each in others.items()
+    }
 
 
 class Judged:
@@ -149,8 +173,9 @@ class Judged:
         column = self.one_column(column)
         schema, names = self._shape()
         if schema is not None:
-            kinds = dict(zip(names.names, schema.columns, strict=True))
-            table = with_categories(table, column, kinds[column].categories)
+            kind = dict(zip(names.names, schema.columns, strict=True))[column]
+            if kind.kind == "category":
+                table = with_categories(table, column, kind.categories)
         if text is None:
             text = longest_text(table, but=[*names.names, names.error])
         return table, {"label": column, "error": names.error, "text": text}

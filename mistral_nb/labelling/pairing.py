@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,8 @@ def column_of(table: pd.DataFrame, which: Any, role: str) -> pd.Series[Any]:
 
     Args:
         table: The table.
-        which: Name of a column, a Series, or a list or array in the table's order.
+        which: Name of a column, a Series, or values in the table's order: a list, an array,
+            or a column of polars or Arrow.
         role: Name of the argument, for the message.
 
     Returns:
@@ -70,6 +72,7 @@ def column_of(table: pd.DataFrame, which: Any, role: str) -> pd.Series[Any]:
     """
     if isinstance(which, pd.Series):
         return aligned(which, table.index, role)
+    which = _values(which, table)
     if isinstance(which, (list, np.ndarray, pd.Index, pd.api.extensions.ExtensionArray)):
         if len(which) != len(table):
             raise InputError(
@@ -78,12 +81,24 @@ def column_of(table: pd.DataFrame, which: Any, role: str) -> pd.Series[Any]:
         return pd.Series(which, index=table.index)
     if not is_hashable(which) or which not in table.columns:
         known = ", ".join(map(repr, table.columns[:20]))
-        asked = "a whole table" if isinstance(which, pd.DataFrame) else repr(which)
+        asked = "a whole table" if isinstance(which, pd.DataFrame) else shorten(repr(which), 80)
         raise InputError(f"{role} is {asked}; the table's columns are {known or 'none'}.")
     found: pd.Series[Any] | pd.DataFrame = table[which]
     if isinstance(found, pd.DataFrame):
         raise InputError(f"The table has {found.shape[1]} columns named {which!r}. Rename one.")
     return found
+
+
+def _values(which: Any, table: pd.DataFrame) -> Any:
+    """Return a column of another library, or a tuple that is no column's name, as a list."""
+    if isinstance(which, tuple) and which not in table.columns:
+        return list(which)
+    for way in ("to_pylist", "to_list"):  # of Arrow; of polars
+        if type(which).__module__.partition(".")[0] in {"polars", "pyarrow"} and hasattr(
+            which, way
+        ):
+            return getattr(which, way)()
+    return which
 
 
 def position_of(columns: Sequence[Hashable], name: Any, role: str) -> int:

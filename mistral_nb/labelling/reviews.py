@@ -83,6 +83,11 @@ class Worklist:
         if gold is not None:
             columns["gold"] = column_of(table, gold, "gold")
         for name, other in (others or {}).items():
+            if not isinstance(other, (pd.DataFrame, pd.Series)):
+                raise InputError(
+                    f"others[{name!r}] must be a labelled table or a column of labels, not "
+                    f"{type(other).__name__}."
+                )
             column = other if isinstance(other, pd.Series) else column_of(other, label, "label")
             columns[f"run {name}"] = aligned(column, table.index, f"the run {name!r}")
         self.labels, codes = _choices(list(columns.values()), labels)
@@ -312,9 +317,9 @@ def with_categories(table: pd.DataFrame, label: str, categories: Sequence[Any]) 
     Args:
         table: The table; it is not changed.
         label: Name of the label column.
-        categories: All labels; none for a column that is no choice.
+        categories: All labels.
     """
-    if not categories or isinstance(table[label].dtype, pd.CategoricalDtype):
+    if isinstance(table[label].dtype, pd.CategoricalDtype):
         return table
     return table.assign(**{label: pd.Categorical(table[label].astype(object), categories)})
 
@@ -323,10 +328,14 @@ def _choices(
     columns: list[pd.Series[Any]], labels: Sequence[Any] | None
 ) -> tuple[list[Any], list[Codes]]:
     """Return the labels to choose from, and each column as numbers of them."""
+    if isinstance(labels, (str, bytes)):
+        raise InputError(f"labels must be a list of labels to choose from, not {labels!r}.")
     codes, found = numbered(*columns)
     if labels is None:
         dtype = columns[0].dtype
-        declared = list(dtype.categories) if isinstance(dtype, pd.CategoricalDtype) else []
+        declared = [False, True] if is_bool_dtype(dtype) else []
+        if isinstance(dtype, pd.CategoricalDtype):
+            declared = list(dtype.categories)
         choices = list(dict.fromkeys([*declared, *found]))
     else:
         choices = list(dict.fromkeys(labels))

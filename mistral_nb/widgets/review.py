@@ -94,6 +94,8 @@ def review(
         where=where,
         store=store,
     )
+    if isinstance(context_columns, str):
+        context_columns = [context_columns]
     context = {str(name): column_of(table, name, "context_columns") for name in context_columns}
     errors = column_of(table, error, "error") if error in table.columns else None
     made = Review(worklist, context, errors)

@@ -128,7 +128,7 @@ def test_prompt_functions_get_the_examples_too() -> None:
     [
         ([], "examples is empty"),
         (["a"], "list of dicts"),
-        ("text", "examples|DataFrame"),
+        ("text", "table in memory, or a list of dicts"),
         ([{"text": "a"}], "no column with the right answers: 'label'"),
         ([{"text": "a", "label": "weather"}], "Example 0: .*not one of the allowed"),
         ([{"text": "a", "label": "billing"}, {"text": "a"}], "Example 1: .*'label' is missing"),

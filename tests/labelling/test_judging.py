@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel
 
 from mistral_nb.errors import InputError
-from mistral_nb.labelling import FilesSource
+from mistral_nb.labelling import FilesSource, labellings
+from mistral_nb.widgets.review import review
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,3 +138,28 @@ def test_a_run_without_rows_has_columns(label: Callable[..., Run]) -> None:
     assert run.columns == ["label"]
     with pytest.raises(InputError, match="no row with a gold label"):
         run.evaluate("gold")
+
+
+def test_a_review_of_vectors_is_refused(label: Callable[..., Run]) -> None:
+    """They are no labels, which is said in words."""
+    run = label(DF, "{text}", endpoint="embeddings", labels=None, name="vectors")
+    table, known = run.to_review()
+    with pytest.raises(InputError, match="lists or objects, which cannot be compared as labels"):
+        review(table, **known)
+
+
+def test_other_runs_have_their_say_in_a_review(label: Callable[..., Run]) -> None:
+    """Runs are known by their names; tables and columns by those they are given."""
+    run, other = label(DF, name="one"), label(DF, "Topic of {text}?", name="two")
+    table, known = run.to_review()
+    for others in (
+        [other],
+        {"two": other},
+        {"two": other.result()},
+        {"two": other.result()["label"]},
+    ):
+        made = review(table, others=labellings(others, "label"), **known).worklist
+        assert made.opinions(0) == [("two", made.labels.index(other.result()["label"].iloc[0]))]
+    for wrong in (other.result(), [other.result()], other):
+        with pytest.raises(InputError, match="others must be a list of runs"):
+            labellings(wrong, "label")

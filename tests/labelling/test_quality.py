@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,6 +144,14 @@ def test_gold_may_be_given_apart() -> None:
     shuffled = pd.Series(list("cab"), index=["z", "x", "y"])
     assert evaluate(table, shuffled).accuracy == 1
     assert evaluate(table, ["a", "b", "b"]).accuracy == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("kind", [list, tuple, np.array, pl.Series, pa.array, pa.chunked_array])
+def test_gold_may_be_of_any_library(kind: Any) -> None:
+    """A column of polars or Arrow, or a plain sequence, is in the table's order."""
+    table = pd.DataFrame({"label": list("ab")}, index=[7, 7])
+    gold = [list("ab")] if kind is pa.chunked_array else list("ab")
+    assert evaluate(table, kind(gold)).accuracy == 1
 
 
 def test_equal_indexes_match_even_with_duplicates() -> None:

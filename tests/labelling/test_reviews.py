@@ -70,8 +70,11 @@ def test_labels_are_the_categories_or_what_the_columns_hold() -> None:
     assert work(categories).labels == ["c", "b", "a"]
     assert work(["b"], gold=["a"], others={"x": pd.Series(["d"])}).labels == ["a", "b", "d"]
     assert work([2, 10, 1]).labels == [1, 2, 10]
+    assert work(pd.array([True, N], dtype="boolean")).labels == [False, True]
     with pytest.raises(InputError, match="no label to choose from"):
         work([N])
+    with pytest.raises(InputError, match="must be a list of labels"):
+        work(["b"], labels="abc")
     with pytest.raises(InputError, match="too many"):
         work(list(range(1001)))
 
@@ -94,6 +97,12 @@ def test_where_chooses_the_rows(where: Any) -> None:
     assert order(rows) == [1, 2]
     assert rows.counts()["total"] == 2
     assert len(rows.table()) == 3
+
+
+def test_other_labellings_are_tables_or_columns() -> None:
+    """Something else in their place is named."""
+    with pytest.raises(InputError, match=r"others\['x'\] must be a labelled table .* not str"):
+        work(["b"], others={"x": "b"})
 
 
 @pytest.mark.parametrize("where", ["nonsense ==", [1, 2, 3], ["a", "b", "c"]])
