@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import warnings
-from importlib.abc import MetaPathFinder
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -144,11 +143,16 @@ def watch() -> None:
         if hasattr(sys.modules["pandas"], "api"):  # else its import is still under way
             register()
     elif not any(isinstance(each, _Watch) for each in sys.meta_path):
-        sys.meta_path.insert(0, _Watch())
+        watcher: Any = _Watch()
+        sys.meta_path.insert(0, watcher)
 
 
-class _Watch(MetaPathFinder):
-    """Has the accessors registered when pandas has been imported, and goes."""
+class _Watch:
+    """Has the accessors registered when pandas has been imported, and goes.
+
+    A finder needs no base class; importing that of ``importlib.abc`` would take as long as all
+    the rest of ``import mistral_nb``.
+    """
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -176,7 +180,7 @@ class _Watch(MetaPathFinder):
 
         try:
             loader.exec_module = exec_module  # type: ignore[method-assign]
-        except AttributeError:  # an unusual loader: mnb.connect registers instead
+        except AttributeError:  # an unusual loader: pandas has no accessor, and harms no more
             return
 
 

@@ -35,9 +35,7 @@ three below the message (:mod:`mistral_nb.widgets.error_panel`).
 
 from __future__ import annotations
 
-import inspect
 import re
-import traceback
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
@@ -107,6 +105,8 @@ class MistralNbError(Exception):
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines IPython prints in place of a traceback: its own protocol."""
+        import traceback
+
         present = type(self).presenter
         return traceback.format_exception(self) if present is None else present(self)
 
@@ -429,6 +429,8 @@ def explanation(kind: type[MistralNbError]) -> dict[str, str]:
         Label (``"When"``, ``"Why"``, ``"What to do"``, ``"Settings"``) -> text in one line; from
         the nearest class that has any. Empty where Python was told to drop docstrings.
     """
+    import inspect
+
     for each in kind.__mro__:
         found = _LABELLED.findall(inspect.cleandoc(each.__doc__ or ""))
         if found:

@@ -24,6 +24,7 @@ from scripts.extras import WAYS
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = {"pandas", "numpy", "mistralai", "anywidget", "ipywidgets", "IPython", "uvicorn"}
+HEAVY |= {"asyncio", "inspect", "tempfile", "traceback"}  # twice what the package itself takes
 OWNERS = importlib.metadata.packages_distributions()
 """Which distributions bring which top-level modules."""
 
