@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
+from mistral_nb.explaining import misfit
 from mistral_nb.simulator import agents, conversations, files, jobs, tokens
 from mistral_nb.simulator.catalogue import all_models, find_model
 from mistral_nb.simulator.chat import Completion, complete
@@ -190,8 +191,8 @@ async def write_faults(request: Request) -> Response:
         if unknown:
             raise ApiProblem.of(422, f"Unknown faults: {', '.join(sorted(unknown))}", "invalid")
         request.app.state.core.set_faults(TypeAdapter(Faults).validate_python(wanted))
-    except (ValidationError, ValueError) as error:
-        raise ApiProblem.of(422, str(error), "invalid") from error
+    except ValueError as error:
+        raise _wrong(error) from error
     return await read_faults(request)
 
 
@@ -200,9 +201,14 @@ async def write_script(request: Request) -> Response:
     try:
         script = Script(TypeAdapter(list[Any]).validate_json(await read_body(request)))
     except ValueError as error:
-        raise ApiProblem.of(422, str(error), "invalid") from error
+        raise _wrong(error) from error
     request.app.state.core.script = script
     return JsonReply({"lines": len(script)})
+
+
+def _wrong(error: ValueError) -> ApiProblem:
+    reason = misfit(error) if isinstance(error, ValidationError) else str(error)
+    return ApiProblem.of(422, reason, "invalid")
 
 
 async def _refuse(_: Request, error: Exception) -> Response:

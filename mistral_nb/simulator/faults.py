@@ -18,7 +18,7 @@ class Faults:
 
     Attributes:
         error_rate: Requests under ``/v1`` that fail with ``error_status``.
-        error_status: The 5xx status of those.
+        error_status: The status of those, from 400 to 599.
         rate_limit_rate: Requests under ``/v1`` that are refused with 429.
         retry_after: Seconds in the Retry-After header of every 429; None leaves it out.
         lost_reply_rate: Requests that are carried out, but whose connection closes after
@@ -46,7 +46,7 @@ class Faults:
         seed: Seed of the dice; the same seed and order of requests fail alike.
 
     Raises:
-        InputError: A share is not from 0 to 1, or the outcome is unknown.
+        InputError: A share is not from 0 to 1, the status no failure's, or the outcome unknown.
     """
 
     error_rate: float = 0.0
@@ -83,6 +83,8 @@ class Faults:
             self._check_share(name)
         for name in ("batch_row_error_rate", "batch_poll_error_rate"):
             self._check_share(name)
+        if not 400 <= self.error_status <= 599:  # noqa: PLR2004 - HTTP's own numbers
+            raise InputError(f"error_status must be from 400 to 599, not {self.error_status!r}.")
         if self.batch_outcome not in {None, "FAILED", "TIMEOUT_EXCEEDED"}:
             raise InputError(
                 f"batch_outcome must be FAILED or TIMEOUT_EXCEEDED, not {self.batch_outcome!r}."

@@ -167,8 +167,12 @@ def _known(request: Request) -> sqlite3.Row:
         raise unprocessable(("path", "file_id"), message, "uuid_parsing", file_id) from error
     row: sqlite3.Row | None = request.app.state.store.file(str(uuid.UUID(file_id)))
     if row is None or _expired(row):
-        raise ApiProblem(404, {"detail": "No file matches the given query."})
+        raise _missing()
     return row
+
+
+def _missing() -> ApiProblem:
+    return ApiProblem(404, {"detail": "No file matches the given query."})
 
 
 def _expired(row: sqlite3.Row) -> bool:
@@ -177,6 +181,8 @@ def _expired(row: sqlite3.Row) -> bool:
 
 def _download(request: Request, row: sqlite3.Row) -> Response:
     path: Path = request.app.state.store.file_path(row["id"])
+    if not path.exists():  # deleted since, or by a person
+        raise _missing()
     # The client's file name goes into no header: it may hold anything.
     return FileResponse(path, media_type="application/octet-stream")
 

@@ -134,6 +134,8 @@ class Numerals:
         return self._places[name]
 
     def _look_for(self, name: str) -> int | None:
+        if not self._said:
+            return None
         words = re.escape(name.replace("_", " "))
         after = re.compile(rf"\b{words}\W+(?:(?:is|of|to)\W+)?(?=[\d-])", re.IGNORECASE)
         if found := after.search(self._text):

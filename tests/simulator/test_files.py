@@ -123,6 +123,15 @@ def test_a_deleted_file_is_gone(api: Api, tmp_path: Path) -> None:
     assert list(tmp_path.rglob(file_id)) == []
 
 
+def test_a_file_whose_content_is_gone_is_not_found(api: Api, tmp_path: Path) -> None:
+    """404, with the form of every other, when somebody has removed it from the folder."""
+    file_id = api.upload([b"x"])
+    (content,) = tmp_path.rglob(file_id)
+    content.unlink()
+    reply = api.get(f"/v1/files/{file_id}/content")
+    assert (reply.status_code, reply.json().keys()) == (404, {"detail"})
+
+
 def test_a_signed_address_needs_no_key_and_cannot_be_forged(api: Api) -> None:
     """It works without a key until it expires, for its own file only."""
     one, two = api.upload([b"one"], "a.jsonl"), api.upload([b"two"], "b.jsonl")

@@ -48,6 +48,13 @@ def test_a_share_lies_between_0_and_1(name: str) -> None:
         Faults(**{name: 1.5})
 
 
+@pytest.mark.parametrize("status", [99, 200, 600])
+def test_a_failure_has_the_status_of_one(status: int) -> None:
+    """What no server would answer a failed request with is refused."""
+    with pytest.raises(ValueError, match="error_status must be from 400 to 599"):
+        Faults(error_status=status)
+
+
 def test_a_batch_ends_in_one_of_two_ways() -> None:
     """Other outcomes are refused."""
     with pytest.raises(ValueError, match="batch_outcome"):

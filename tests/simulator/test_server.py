@@ -178,6 +178,10 @@ def test_faults_can_be_set_over_http(api: Api) -> None:
     assert api.chat("a").status_code == 500
     assert api.post("/simulator/faults", {"nonsense": 1}).status_code == 422
     assert api.post("/simulator/faults", {"error_rate": 2}).status_code == 422
+    said = api.post("/simulator/faults", {"error_rate": "often"}).json()["message"]
+    assert said.startswith("error_rate: Input should be a valid number")
+    said = api.post("/simulator/script", {"reply": "no list"}).json()["message"]
+    assert said == "Input should be a valid array"
     assert api.simulator.faults == Faults(error_rate=1)
     api.post("/simulator/faults", {})
     assert api.chat("a").status_code == 200
