@@ -114,8 +114,14 @@ class Services:
         Raises:
             InputError: As for :meth:`conversation`; or both a conversation and options for one.
         """
+        from mistral_nb.agents.conversation import Conversation
         from mistral_nb.widgets.chat_panel import ChatPanel
 
+        if not isinstance(chat, Conversation | None):
+            raise InputError(
+                f"chat_panel takes a conversation, not {chat!r}; by a name it is "
+                "chat_panel(name=...)."
+            )
         if chat is not None and (model is not None or options):
             raise InputError("Pass a conversation, or what to begin one with, not both.")
         return ChatPanel(chat if chat is not None else self.conversation(model, **options))

@@ -47,6 +47,9 @@ class Desk(Protocol):
     def tool_timeout(self) -> float:
         """Seconds a tool may take."""
 
+    def no_tool(self, name: str) -> str:
+        """Say that there is no such tool here, and why."""
+
     def entry(self, place: int) -> Entry:
         """Return an entry by its place."""
 
@@ -131,8 +134,7 @@ async def _own(desk: Desk, place: int) -> dict[str, Any]:
 async def _carried_out(desk: Desk, place: int, entry: Entry) -> _Outcome:
     tool = desk.own_tools.get(entry.name)
     if tool is None:
-        known = ", ".join(sorted(desk.own_tools)) or "none"
-        return _failed(f"Error: there is no tool {entry.name!r} here. Tools: {known}.")
+        return _failed(f"Error: {desk.no_tool(entry.name)}")
     try:
         values = tool.bind(entry.arguments)
     except InputError as error:

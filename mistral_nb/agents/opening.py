@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from dataclasses import replace
 from functools import cache
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conversations"]
 
+_NAMED = inspect.Parameter.KEYWORD_ONLY
 SHORT = 80
 """Characters of the first message in the list of conversations."""
 
@@ -169,9 +171,11 @@ def _checked_name(name: str) -> str:
 
 @cache
 def _known_args() -> frozenset[str]:
+    """Return the options of a request; those of a conversation as well, as the nearest words."""
     from mistralai.client.models import CompletionArgs
 
-    return frozenset(CompletionArgs.model_fields)
+    own = inspect.signature(Conversations.open).parameters.values()
+    return frozenset({*CompletionArgs.model_fields, *(p.name for p in own if p.kind is _NAMED)})
 
 
 def _check_known(agent: Agent, tools: ToolSet) -> None:

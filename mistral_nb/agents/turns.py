@@ -148,6 +148,22 @@ class TurnHandle(LiveHandle[Turn]):
         """Seconds a tool may take."""
         return self.conversation.rules.tool_timeout
 
+    def no_tool(self, name: str) -> str:
+        """Say that there is no such tool here; of one that the model was told of, what to do.
+
+        Args:
+            name: What the model called.
+        """
+        chat = self.conversation
+        told = (tool.get("function") or {} for tool in chat.setup.tools)
+        if name in {function.get("name") for function in told}:
+            return (
+                f"the tool {name!r} was passed in another kernel, and is not here. The user can "
+                f"pass it again: mnb.conversation(name={chat.name!r}, tools=[...])."
+            )
+        known = ", ".join(sorted(chat.tools)) or "none"
+        return f"there is no tool {name!r} here. Tools: {known}."
+
     def entry(self, place: int) -> Entry:
         """Return an entry by its place.
 

@@ -296,6 +296,7 @@ def test_a_name_is_a_line_of_text(conversations: Conversations, name: Any) -> No
     ("options", "words"),
     [
         ({"temperatur": 1}, "temperatur is no option.*temperature"),
+        ({"tool": []}, "tool is no option.*Did you mean tools"),
         ({"model": "m", "agent": "ag_1"}, "not both"),
         ({"max_rounds": -1}, "max_rounds must be a whole number from 1"),
         ({"tool_timeout": -1}, "number of seconds above 0"),

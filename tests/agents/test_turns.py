@@ -267,16 +267,17 @@ def test_ten_megabytes_reach_the_model_cut(with_tools: Callable) -> None:
     assert "10,000,000 characters in all" in use.text
 
 
-def test_an_unknown_tool_is_an_error_to_the_model(
+def test_a_tool_of_another_kernel_is_an_error_to_the_model(
     conversations: Conversations, kernel: Callable
 ) -> None:
-    """A call of what this kernel does not have is answered, and the turn ends."""
+    """A call of what this kernel was not given is answered with what to do; the turn ends."""
     conversations.open(name="notes", tools=[get_weather]).send("Say: hi").result(10)
     chat = kernel().open(name="notes", approve="always")
     use = result_of(chat, "Weather in Paris?")
-    assert (use.state, use.text) == (
-        "failed",
-        "Error: there is no tool 'get_weather' here. Tools: none.",
+    assert use.state == "failed"
+    assert use.text == (
+        "Error: the tool 'get_weather' was passed in another kernel, and is not here. The user "
+        "can pass it again: mnb.conversation(name='notes', tools=[...])."
     )
 
 

@@ -148,6 +148,12 @@ def test_a_conversation_opens_its_own_panel(simulator: Simulator, chat: Conversa
         chat.panel()
 
 
+def test_a_panel_of_no_conversation_is_refused(simulator: Simulator) -> None:
+    """A name alone is no conversation; the message says how to pass it."""
+    with pytest.raises(InputError, match=r"not 'notes'; by a name it is chat_panel\(name="):
+        mnb.connect("key", simulator.url).chat_panel("notes")  # type: ignore[arg-type]
+
+
 def test_a_panel_outside_a_notebook(chat: Conversation, capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no notebook, showing a panel prints the transcript."""
     chat.send("Reply with exactly: printed").result(10)
