@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 from IPython.core.error import UsageError
@@ -47,7 +48,7 @@ class MistralMagics(Magics):
     def ask(self, line: str, cell: str, local_ns: Mapping[str, Any] | None = None) -> None:
         """Send the cell as a prompt and stream the reply below it."""
         arguments = parse_argstring(self.ask, line)
-        if arguments.out and not arguments.out.isidentifier():
+        if arguments.out and (not arguments.out.isidentifier() or iskeyword(arguments.out)):
             raise UsageError(f"-o {arguments.out}: not a variable name.")
         prompt = _filled(cell, self._names(local_ns)) if arguments.fill else cell
         history = self._conversations.get(arguments.conversation, [])
@@ -75,7 +76,7 @@ class MistralMagics(Magics):
             return  # the live view shows it, with the partial text and a Retry button
         if arguments.no_stream:
             display(reply)
-        if arguments.conversation:
+        if arguments.conversation and reply.text:  # stopped before it said anything, it is no turn
             self._conversations[arguments.conversation] = [*history, message, reply]
         if arguments.out:
             self.shell.user_ns[arguments.out] = reply

@@ -85,8 +85,9 @@ def write_table(df: pd.DataFrame, path: Path) -> None:
         write(df, unfinished)
         unfinished.replace(path)
     except (OSError, pa.ArrowException, TypeError, ValueError) as error:
-        unfinished.unlink(missing_ok=True)
         raise StoreError(f"{path} could not be written: {error}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)  # whatever ended it, an interrupt as well
 
 
 def _suffix(path: Path) -> str:

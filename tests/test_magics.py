@@ -83,6 +83,7 @@ def test_variables_are_filled_only_when_asked(shell: InteractiveShell, replay: R
         ("-f", '{"json": 1}', "Double the braces"),
         ("-f", "open {", "Double literal braces"),
         ("-o not-a-name", "x", "not a variable name"),
+        ("-o class", "x", "not a variable name"),
         ("", "   ", "cell is empty"),
     ],
 )
@@ -102,6 +103,15 @@ def test_a_conversation_goes_on_by_name(shell: InteractiveShell, replay: Replay)
     ask(shell, "-c two", "third")
     said = [[m["content"] for m in request["messages"]] for request in replay.requests]
     assert said == [["first"], ["first", "the answer", "second"], ["third"]]
+
+
+def test_a_turn_without_a_word_is_none(shell: InteractiveShell, replay: Replay) -> None:
+    """A reply without text, as one stopped before it began, is not sent along: servers refuse it."""
+    said, replay.pieces = replay.pieces, sse(delta("", "stop"), "[DONE]")
+    ask(shell, "-c one", "first")
+    replay.pieces = said
+    ask(shell, "-c one", "second")
+    assert [m["content"] for m in replay.requests[-1]["messages"]] == ["second"]
 
 
 def test_no_stream_shows_the_whole_at_the_end(shell: InteractiveShell) -> None:

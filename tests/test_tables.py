@@ -111,6 +111,22 @@ def test_an_unwritable_folder_is_found_early(tmp_path: Path):
         check_target(tmp_path / "out.csv")
 
 
+class Interrupting:
+    """A cell that is interrupted while it is written."""
+
+    def __str__(self) -> str:
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_write_leaves_nothing_behind(tmp_path: Path):
+    """Ctrl-C amid a table leaves the old file, and no half of a new one."""
+    path = tmp_path / "t.csv"
+    write_table(pd.DataFrame({"a": ["old"]}), path)
+    with pytest.raises(KeyboardInterrupt):
+        write_table(pd.DataFrame({"a": ["new", Interrupting()]}), path)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["a\nold\n"]
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path):
     """When the new table cannot be written, the file that was there is untouched."""
     path = tmp_path / "t.parquet"
