@@ -44,7 +44,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])")
 ROW = (
     f"margin:0;padding:0 1em 0.2em 0;vertical-align:top;text-align:left;white-space:nowrap;{QUIET}"
 )
-CELL = "margin:0;padding:0 0 0.2em 0;text-align:left;white-space:normal"
+CELL = "margin:0;overflow-wrap:anywhere;padding:0 0 0.2em 0;text-align:left;white-space:normal"
 CODE_STYLE = (
     "font-size:0.9em;line-height:1.35;margin:0.4em 0;max-height:24em;overflow:auto;"
     "user-select:all;-webkit-user-select:all;white-space:pre"
