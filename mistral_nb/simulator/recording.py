@@ -147,7 +147,10 @@ def record(
         StoreError: The file cannot be written.
         PortTaken: Nothing can listen at the port.
     """
-    settings = resolve(api_key=api_key, server_url=upstream or LIVE_URL)
+    upstream = upstream or LIVE_URL
+    if not upstream.startswith(("http://", "https://")):
+        raise InputError("upstream must look like https://host, with a port if need be.")
+    settings = resolve(api_key=api_key, server_url=upstream)
     url = urlsplit(settings.base_url)
     if url.scheme != "https" and not is_loopback(url.hostname or ""):
         raise InputError(

@@ -122,7 +122,10 @@ def read_script(path: str | os.PathLike[str]) -> list[Any]:
     try:
         text = file.read_text(encoding="utf-8")
         lines = orjson.loads(text) if file.suffix == ".json" else _yaml(text)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        reason = error.strerror or error
+        raise InputError(f"The script {file} cannot be read: {reason}.") from error
+    except ValueError as error:
         raise InputError(f"The script {file} cannot be read: {error}.") from error
     if not isinstance(lines, list):
         raise InputError(f"The script {file} must hold a list of replies.")

@@ -327,7 +327,8 @@ def test_no_path_leads_to_another_host(tmp_path, target) -> None:
     [
         ({"upstream": "http://api.mistral.ai"}, "https"),
         ({"upstream": "https://me:pw@api.mistral.ai"}, "alone"),
-        ({"upstream": "ftp://x"}, "http"),
+        ({"upstream": "ftp://x"}, "upstream must look like https"),
+        ({"upstream": "api.mistral.ai"}, "upstream must look like https"),
         ({"api_key": "short"}, "8 characters"),
     ],
 )
