@@ -34,6 +34,8 @@ TICK_SECONDS = 0.05
 IDLE_SECONDS = 0.25
 BURST_SECONDS = 0.5
 SLICE_ROWS = 500
+LATER = (sqlite3.Error, OSError)
+"""The disk is full, or another process writes: a job that meets it goes on when it can."""
 
 
 class BatchWorker:
@@ -74,22 +76,26 @@ class BatchWorker:
         self._thread.join(timeout=5)
 
     def _run(self) -> None:
-        self._state.sweep()
+        with contextlib.suppress(*LATER):
+            self._state.sweep()
         last = time.monotonic()
         while not self._stopping.is_set():
-            jobs = self._state.open_jobs()
-            self._requests = {j["id"]: r for j in jobs if (r := self._requests.get(j["id"]))}
-            rate, now = self.rate, time.monotonic()
-            share = self._share(rate, now - last, len(jobs))
-            last, moved = now, False
-            for job in jobs:
-                moved |= not self._stopping.is_set() and self._try_step(job, share)
-            with contextlib.suppress(sqlite3.Error):
+            jobs: list[sqlite3.Row] = []
+            moved, rate = False, self.rate
+            with contextlib.suppress(*LATER):
+                jobs = self._state.open_jobs()
+                self._requests = {j["id"]: r for j in jobs if (r := self._requests.get(j["id"]))}
+                now = time.monotonic()
+                share = self._share(rate, now - last, len(jobs))
+                last = now
+                for job in jobs:
+                    moved |= not self._stopping.is_set() and self._try_step(job, share)
                 self._state.flush()
             pause = TICK_SECONDS if jobs else IDLE_SECONDS
             self._wake.wait(0 if moved and rate == 0 else pause)
             self._wake.clear()
-        self._state.release(self._owner)
+        with contextlib.suppress(*LATER):
+            self._state.release(self._owner)
 
     def _share(self, rate: float | None, seconds: float, jobs: int) -> int:
         """Return how many rows each job may do after so many seconds."""
@@ -108,7 +114,7 @@ class BatchWorker:
         """Bring one job a little further; whatever goes wrong, the others go on."""
         try:
             return self._step(job, rows)
-        except sqlite3.Error:  # the disk is full, or another process writes: try again later
+        except LATER:
             return False
         except Exception as error:
             self._finish(job, "FAILED", f"Internal error of the simulator: {error!r}")

@@ -12,6 +12,7 @@ from tests.simulator.conftest import Api, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 
 def until(api: Api, job: dict[str, Any], status: str) -> dict[str, Any]:
@@ -104,6 +105,21 @@ def test_output_files_may_be_damaged(api: Api) -> None:
     assert data.count(b"\n") == 10 - 2 + 1 + 1 - 1
     assert not data.endswith(b"\n")
     assert b"nobody-0" in data
+
+
+def test_a_job_that_cannot_write_waits_and_holds_nobody_up(api: Api, tmp_path: Path) -> None:
+    """What stands in its way keeps one job back, not the next; once it is gone, it goes on."""
+    api.simulator.batch_rate = None
+    job, other = api.job([row(1)]), api.job([row(2)])
+    until(api, job, "RUNNING")
+    (folder,) = tmp_path.rglob("jobs")
+    obstacle = folder / f"{job['id']}.output.jsonl"
+    obstacle.mkdir()
+    api.simulator.batch_rate = 0
+    assert api.ended(other)["status"] == "SUCCESS"
+    assert api.get(f"/v1/batch/jobs/{job['id']}").json()["status"] == "RUNNING"
+    obstacle.rmdir()
+    assert api.ended(job)["status"] == "SUCCESS"
 
 
 @pytest.mark.parametrize("line", [b"{", b"[]", {"custom_id": "x", "body": {"model": ["x"]}}])
