@@ -12,9 +12,9 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
-from pandas.api.types import is_object_dtype
 
 from mistral_nb.errors import RunError, StoreError
 from mistral_nb.labelling.labels import encodable
@@ -158,8 +158,11 @@ def _about(path: Path) -> dict[str, Any]:
 def _same(one: pd.Series[Any], other: pd.Series[Any]) -> bool:
     if isinstance(one.dtype, pd.ArrowDtype) and one.dtype == other.dtype:
         # pandas cannot compare nested Arrow values
-        return bool(pa.array(one).equals(pa.array(other)))
-    if is_object_dtype(one.dtype) and is_object_dtype(other.dtype):  # gaps of any kind are gaps
+        a, b = pa.array(one), pa.array(other)
+        if pa.types.is_floating(a.type) and a.is_null().equals(b.is_null()):
+            return np.array_equal(np.asarray(a), np.asarray(b), equal_nan=True)
+        return bool(a.equals(b))
+    if _loose(one) and _loose(other):  # gaps of any kind are gaps
         one, other = (each.where(each.notna(), None) for each in (one, other))
     return bool(one.equals(other))
 
@@ -221,12 +224,17 @@ def _arrow_type(column: pd.Series[Any]) -> pa.DataType | None:
             _exact(dtype.categories.to_series())
         elif isinstance(dtype, pd.StringDtype) and dtype.storage == "python":
             pa.array(column)  # raises where a text is none
-        elif is_object_dtype(dtype):
+        elif _loose(column):
             return _exact(column)
         piece = column.iloc[:1].to_frame("x")
         return pa.Schema.from_pandas(piece, preserve_index=False)[0].type
     except (pa.ArrowException, TypeError, ValueError):
         return None
+
+
+def _loose(column: pd.Series[Any]) -> bool:
+    """Return True for a column of Python objects; pandas itself fails on some of Arrow's types."""
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind == "O"
 
 
 def _exact(column: pd.Series[Any]) -> pa.DataType:

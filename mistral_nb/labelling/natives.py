@@ -64,8 +64,14 @@ def as_pandas(table: Any) -> pd.DataFrame:
         frame: pd.DataFrame = table
         return frame
     try:
-        arrow: pa.Table = nw.from_native(table, eager_only=True).to_arrow()
+        known = nw.from_native(table, eager_only=True)
+        loose = [name for name, dtype in known.schema.items() if dtype == nw.Object]
+        arrow: pa.Table = known.drop(loose).to_arrow()
         made: pd.DataFrame = arrow.to_pandas(types_mapper=pd.ArrowDtype)
+        for name in loose:  # as Arrow has it, an object is its address
+            made.insert(
+                known.columns.index(name), name, pd.Series(known[name].to_list(), dtype=object)
+            )
     except (nw.exceptions.NarwhalsError, pa.ArrowException, ValueError, TypeError) as error:
         raise InputError(f"The table cannot be read: {error}.") from error
     return made

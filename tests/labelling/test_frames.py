@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from mistral_nb.errors import RunError, StoreError
@@ -151,6 +152,24 @@ def test_a_damaged_file_is_a_clear_error(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(StoreError, match=r"input\.arrow"):
         load_frame(path)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.array(["a", None], type=pa.string_view()),
+        pa.array([(1, 2, 3), None], type=pa.month_day_nano_interval()),
+        pa.array([float("nan"), None], type=pa.float32()),
+        pa.array([[{"a": 1}], None]),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_any_type_of_arrow_comes_back(array: pa.Array, tmp_path: Path) -> None:
+    """Also those that pandas knows little of, and numbers that are none."""
+    df = pd.DataFrame({"x": pd.arrays.ArrowExtensionArray(array)})
+    back = there_and_back(df, tmp_path)["x"]
+    assert back.dtype == df["x"].dtype
+    assert str(pa.array(back)) == str(array)
 
 
 def test_two_levels_of_one_name_come_back(tmp_path: Path) -> None:

@@ -114,6 +114,22 @@ def test_objects_and_vectors_find_a_form(label: Callable[..., Run]) -> None:
     assert natives.in_kind(mixed, "polars")["x"].to_list() == ['{"a":1}', "[2]", None]
 
 
+def test_objects_of_polars_are_what_they_are(label: Callable[..., Run]) -> None:
+    """Not the addresses that Arrow has in their place."""
+    table = pl.DataFrame({"a": [1], "text": pl.Series([{"parcel"}], dtype=pl.Object), "b": [2]})
+    frame = natives.as_pandas(table)
+    assert list(frame.columns) == ["a", "text", "b"]
+    assert frame["text"].tolist() == [{"parcel"}]
+    assert label(table).result()["label"].to_list() == ["delivery"]
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.large_string()])
+def test_texts_of_arrow_may_be_of_any_type(label: Callable[..., Run], kind: pa.DataType) -> None:
+    """The types of text that are young are texts as well."""
+    done = label(pa.table({"text": pa.array(["parcel", None], type=kind)})).result()
+    assert done["label"].to_pylist() == ["delivery", None]
+
+
 def test_a_sample_of_rows_keeps_its_kind(label: Callable[..., Run]) -> None:
     """sample= draws rows of the caller's own table."""
     done = label(pl.DataFrame({"text": [f"parcel {n}" for n in range(9)]}), sample=2).result()
