@@ -61,10 +61,18 @@ class RateLimiter:
             return found
 
     def wait(self) -> float:
-        """Return seconds until the oldest use is forgotten."""
+        """Return seconds until as much is forgotten as the next request needs."""
         with self._lock:
-            oldest = [*list(self._admitted)[:1], *(at for at, _ in list(self._spent)[:1])]
-            return max(0.0, min(oldest, default=0.0) + MINUTE - time.monotonic())
+            blocking = [0.0]
+            if self.requests is not None and len(self._admitted) >= self.requests:
+                blocking += list(self._admitted)[:1]
+            used = self._tokens_used
+            for at, spent in self._spent:
+                if self.tokens is None or used < self.tokens:
+                    break
+                used -= spent
+                blocking.append(at)
+            return max(0.0, max(blocking) + MINUTE - time.monotonic())
 
     def _forget(self) -> None:
         horizon = time.monotonic() - MINUTE

@@ -84,6 +84,22 @@ def test_a_minute_later_there_is_room_again(monkeypatch: pytest.MonkeyPatch) -> 
     assert limiter.headers()["x-ratelimit-remaining-tokens-minute"] == "10"
 
 
+def test_the_wait_lasts_until_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small old use that is forgotten makes no room where a large later one fills the minute."""
+    now = [100.0]
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now[0])
+    limiter = limits.RateLimiter(tokens=10)
+    for spent in (1, 20):
+        assert limiter.admit()
+        limiter.spend(spent)
+        now[0] += 30
+    assert not limiter.admit()
+    assert limiter.wait() == 30
+    now[0] += 31
+    assert limiter.admit()
+    assert limits.RateLimiter(requests=0).wait() == 0
+
+
 def test_no_limit_no_headers() -> None:
     """Without limits everything is admitted and nothing is told."""
     limiter = limits.RateLimiter()
