@@ -273,17 +273,23 @@ def test_keys_stay_in_the_panel(lab: LabPage, server: Simulator) -> None:
 
 
 def test_files(lab: LabPage, server: Simulator) -> None:
-    """A picture goes with a message and is shown; a file that a connector made is downloaded."""
+    """Files go with a message, pictures are shown; a file that a connector made is downloaded."""
     options = 'tools=["image_generation", "web_search"]'
     lab.open("chat", [opening(server, "files", options)])
     lab.run(0)
     panel = panel_of(lab)
     picture = {"name": "dot.png", "mimeType": "image/png", "buffer": _decoded(PIXEL)}
-    panel.locator("input[type=file]").set_input_files([picture])
+    notes = {"name": "n" * 200, "mimeType": "text/plain", "buffer": b"words"}
+    panel.locator("input[type=file]").set_input_files([picture, notes])
     panel.get_by_role("button", name="dot.png").wait_for()
+    long = panel.get_by_role("button", name="n" * 200)
+    long.wait_for()
+    assert long.evaluate("node => node.scrollWidth <= node.parentNode.clientWidth")
     say(panel, "What is in this picture?")
-    asked = ended(panel).locator(".mnb-chat-question img")
-    assert (asked.get_attribute("src") or "").startswith("data:image/png;base64,")
+    asked = ended(panel).locator(".mnb-chat-question")
+    source = asked.locator("img").get_attribute("src") or ""
+    assert source.startswith("data:image/png;base64,")
+    asked.get_by_text("n" * 200).wait_for()
     say(panel, "Draw an image of a cat")
     chip = ended(panel, turns=2).get_by_title("Download").first
     with lab.page.expect_download() as download:

@@ -70,6 +70,7 @@ class View {
     this.signal = signal;
     this.turns = new Map();
     this.files = [];
+    this.adding = Promise.resolve();
     this.build(el);
   }
 
@@ -152,7 +153,13 @@ class View {
     this.box.style.height = `${Math.min(this.box.scrollHeight + 2, 240)}px`;
   }
 
-  async add(files) {
+  // The list is copied at once: a picker's is empty as soon as its value is.
+  add(files) {
+    const chosen = [...files];
+    this.adding = this.adding.then(() => this.read(chosen));
+  }
+
+  async read(files) {
     for (const file of files) {
       if (file.size > 20e6) {
         this.desk.tell(`${file.name} is larger than 20 MB.`);
@@ -160,10 +167,11 @@ class View {
       }
       const url = await new Promise((resolve) => {
         const reader = new FileReader();
-        reader.onload = () => resolve(reader.result);
+        reader.onloadend = () => resolve(reader.result);
         reader.readAsDataURL(file);
       });
-      this.files.push([file.name, url.slice(url.indexOf(",") + 1)]);
+      if (url === null) this.desk.tell(`${file.name} cannot be read: is it a folder?`);
+      else this.files.push([file.name, url.slice(url.indexOf(",") + 1)]);
     }
     this.showFiles();
   }
@@ -179,7 +187,8 @@ class View {
     );
   }
 
-  submit() {
+  async submit() {
+    await this.adding;
     const { value } = this.box;
     const { files } = this;
     if (!value.trim() && !files.length) return;
