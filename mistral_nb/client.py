@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ import httpx2
 import orjson
 
 from mistral_nb import portal as portals
-from mistral_nb.explaining import api_error, bad_environment, retry_after
+from mistral_nb.explaining import api_error, bad_environment, explain, retry_after
 from mistral_nb.usage import Tally
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from mistralai.client import Mistral
 
+    from mistral_nb.errors import ApiError
     from mistral_nb.lean import Answer, LeanPool
     from mistral_nb.portal import Portal
     from mistral_nb.settings import Settings
@@ -166,6 +168,29 @@ class Connection:
         self._note(answer.status, answer.headers, body)
         return answer
 
+    async def models(self) -> list[dict[str, Any]]:
+        """List the models that the server offers, as it says it: call it on the portal only.
+
+        The SDK's model of a model asks for more than servers other than Mistral's tell.
+
+        Returns:
+            A JSON object each, with its ``id`` at least.
+
+        Raises:
+            ApiError: The server refused, or what it answers is no list of models.
+            ServerUnreachable: No server answered.
+        """
+        headers = self._headers("application/json")
+        try:
+            response = await self.http.get(f"{self.base_url}/v1/models", headers=headers)
+        except httpx2.HTTPError as error:
+            raise explain(error, self) from error
+        with suppress(orjson.JSONDecodeError, KeyError, TypeError):
+            if response.is_success:
+                listed = orjson.loads(response.content)["data"]
+                return [model for model in listed if isinstance(model["id"], str)]
+        raise self._refusal(response)
+
     async def open_stream(self, path: str, body: bytes) -> httpx2.Response:
         """Send a JSON body over the SDK's pool and leave the answer to be read as it comes.
 
@@ -192,11 +217,14 @@ class Connection:
         if response.is_success and kind.startswith("text/event-stream"):
             return response
         try:
-            said = await response.aread()
+            await response.aread()
         finally:
             await response.aclose()
-        text = self.without_key(said.decode(errors="replace"))
-        raise api_error(response.status_code, text, response.headers, server=self.base_url)
+        raise self._refusal(response)
+
+    def _refusal(self, response: httpx2.Response) -> ApiError:
+        text = self.without_key(response.content.decode(errors="replace"))
+        return api_error(response.status_code, text, response.headers, server=self.base_url)
 
     def _headers(self, accept: str) -> dict[str, str]:
         headers = {"content-type": "application/json", "accept": accept}

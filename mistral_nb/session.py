@@ -13,7 +13,6 @@ from mistral_nb import portal
 from mistral_nb.client import Connection
 from mistral_nb.errors import InputError
 from mistral_nb.events import EventBus
-from mistral_nb.explaining import explain
 from mistral_nb.services import Services
 from mistral_nb.settings import Settings, resolve
 from mistral_nb.streaming import StreamHandle, start_stream
@@ -314,30 +313,24 @@ class Session(Services):
     def models(self) -> pd.DataFrame:
         """Return the models the server offers, one row each, with what they can do.
 
+        Returns:
+            One row a model: context (tokens), can; missing where the server does not say.
+
         Raises:
             ApiError: The server refused, e.g. AuthenticationError.
             ServerUnreachable: No server answered.
         """
         import pandas as pd
 
-        async def listed() -> Any:
-            try:
-                return await self.connection.sdk.models.list_async()
-            except Exception as error:
-                raise explain(error, self.connection) from error
-
-        rows = [model.model_dump(mode="json") for model in portal.run(listed()).data or ()]
-        table = pd.DataFrame(
-            [
-                {
-                    "model": row["id"],
-                    "context": row.get("max_context_length"),
-                    "can": ", ".join(k for k, able in row["capabilities"].items() if able),
-                }
-                for row in rows
-            ],
-            columns=["model", "context", "can"],
-        )
+        rows = [
+            {
+                "model": model["id"],
+                "context": model.get("max_context_length"),
+                "can": _abilities(model.get("capabilities")),
+            }
+            for model in portal.run(self.connection.models())
+        ]
+        table = pd.DataFrame(rows, columns=["model", "context", "can"])
         return table.drop_duplicates("model").set_index("model")
 
     def _shown(self, run: Run, show: bool | None) -> Run:
@@ -347,6 +340,13 @@ class Session(Services):
 
             run_view.show(run, force=bool(show))
         return run
+
+
+def _abilities(told: object) -> str:
+    """Name what a model can do, in either form that servers send."""
+    if isinstance(told, dict):
+        told = [name for name, able in told.items() if able]
+    return ", ".join(map(str, told)) if isinstance(told, list) else ""
 
 
 def connect(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,9 +12,11 @@ import pytest
 
 import mistral_nb as mnb
 from mistral_nb import session as sessions
-from mistral_nb.errors import SettingsError
+from mistral_nb.errors import ApiError, SettingsError
+from tests.replay import Replay
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from mistral_nb.session import Session
@@ -23,6 +26,13 @@ if TYPE_CHECKING:
 @pytest.fixture
 def session(simulator: Simulator) -> Session:
     return mnb.connect(api_key="test-key", server_url=simulator.url, timeout=20)
+
+
+@pytest.fixture
+def replay() -> Iterator[Replay]:
+    server = Replay()
+    yield server
+    server.close()
 
 
 def test_exported_names_are_sorted_and_there() -> None:
@@ -57,10 +67,11 @@ def test_show_true_prints_in_a_script(session: Session, capsys: pytest.CaptureFi
 
 
 def test_models_and_usage_are_tables(session: Session) -> None:
-    """models() lists what the server offers; usage() adds up what was streamed."""
+    """models() lists what the server offers and can do; usage() adds up what was streamed."""
     models = session.models()
-    assert "mistral-small-latest" in models.index
     assert models.index.is_unique
+    assert "completion_chat" in models.loc["mistral-small-latest", "can"]
+    assert models.loc["mistral-small-latest", "context"] > 0
     replies = [session.stream("2+2?", show=False).result(20) for _ in range(2)]
     usage = session.usage().loc["mistral-small-latest"]
     assert usage["replies"] == 2
@@ -111,3 +122,25 @@ def test_practice_leaves_nothing_behind(home: Path, tmp_path: Path) -> None:
     assert (done.stdout, done.stderr) == ("safe\n" * 2, said * 2)
     assert list(folder.iterdir()) == []
     assert not home.exists()
+
+
+def test_models_of_other_servers_are_listed(replay: Replay) -> None:
+    """A server that tells less of its models than Mistral's does is no stranger; a page is."""
+    session = sessions.Session(sessions.resolve(api_key="k", server_url=replay.url, timeout=5))
+    replay.headers = {"content-type": "application/json"}
+    told = [
+        {"id": "llama", "object": "model", "owned_by": "vllm"},
+        {
+            "id": "small",
+            "max_context_length": 32768,
+            "capabilities": {"vision": False, "fim": True},
+        },
+    ]
+    replay.pieces = [json.dumps({"object": "list", "data": told}).encode()]
+    table = session.models()
+    assert table["can"].to_dict() == {"llama": "", "small": "fim"}
+    assert table.loc["small", "context"] == 32768
+    for other in (b"<html>Welcome</html>", b"[1]", b'{"data": 5}', b'{"data": [5]}', b"\xff"):
+        replay.pieces = [other]
+        with pytest.raises(ApiError, match="is not Mistral's API"):
+            session.models()
