@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 STARTS = 10
 """Starts a second that all workers together are allowed."""
-PAUSE = 2.0
+PAUSE = 2.7
 """Seconds that the server asks for, now and then."""
 ON_THE_WIRE = 1.5
 """Seconds in which requests may still arrive that crossed an answer on their way, on a busy
@@ -128,15 +128,20 @@ def test_a_blocking_cell_runs_nothing_twice(
     assert all(each.stalls == 0 for each in queue.jobs("completed").result())
 
 
-def rough(share: float) -> Callable[[int, Arrival], Say]:
-    """Refuse a share of all requests with 429 and 5xx, and each twelfth with a pause."""
+def rough() -> Callable[[int, Arrival], Say]:
+    """Refuse each prompt's first request, and its third, ... with 429 or 5xx; some with a pause.
+
+    Not by the dice: an unlucky job's doubling waits would be as long as its luck is bad.
+    """
     dice = random.Random(7)
     troubles = [refusal(429), refusal(500), refusal(503)]
+    asked: Counter[str] = Counter()
 
     def script(number: int, arrival: Arrival) -> Say:
-        if number % 12 == 6:
+        asked[arrival.prompt] += 1
+        if number % 60 == 25:  # the starts before it are the limit's alone
             return refusal(429, retry_after=f"{PAUSE:g}")
-        if dice.random() < share:
+        if asked[arrival.prompt] % 2:
             return dice.choice(troubles)
         return Say(body=chat_reply(arrival.prompt[::-1]))
 
@@ -161,7 +166,7 @@ def test_half_of_all_requests_refused(
     with queues[0].work():  # what the first request imports must not make starts bunch up
         queues[0].add("complete", {"prompt": "warm"}).result().result(60)
     recorder.arrivals.clear()
-    recorder.script = rough(0.5)
+    recorder.script = rough()
     jobs = queues[0].add_many(data).result()
     begun = time.monotonic()
     workers = [queue.work(concurrency=5, limiter=(STARTS, 1.0)) for queue in queues]
