@@ -4,8 +4,8 @@
 
 - ``lab``: the browser tests marked ``smoke``, on each JupyterLab with the oldest and the newest
   ipykernel, and on each ipykernel with the newest JupyterLab.
-- ``python``: every test that needs no browser, on each Python that is on the path or in pyenv;
-  for one that is not there, whether each dependency has a wheel for it.
+- ``python``: the tests of the package, on each Python that is on the path or in pyenv; for one
+  that is not there, whether each dependency has a wheel for it.
 - ``lowest``: the same tests with the oldest version of every direct dependency that
   pyproject.toml allows.
 - ``extras``: the wheel with one extra in an empty environment, and what the extra is for
@@ -51,9 +51,9 @@ PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 PARTS = ("lab", "python", "lowest", "extras")
 MARKS = {"failed": "**no**", "skipped": "-", "passed": "yes"}
 """Outcomes, the worst first, and how the report shows them."""
-APART = ("browser", "foreign", "test_packaging.py")
-"""Tests that a Python or an old dependency has no part in, or that are about the lock."""
-SUITE = ("tests", *(f"--ignore=tests/{each}" for each in APART), "-n", "2", "--dist", "loadfile")
+APART = ("browser", "foreign", "contract", "faults", "test_packaging.py")
+"""Tests of other things than versions: of screens, the simulator's truth, kills, the lock."""
+SUITE = ("tests", *(f"--ignore=tests/{each}" for each in APART), "-n", "4", "--dist", "loadfile")
 HEAD = """\
 # Versions
 
@@ -70,9 +70,10 @@ come, and buttons are answered when the cell has ended.
 SUITE_HEAD = """\
 ## Python, and the oldest dependencies
 
-All tests that need no browser; a warning fails a test. "Oldest allowed" is the lowest version of
-every direct dependency that pyproject.toml admits. "Second try" counts tests that failed first,
-beside others on a busy machine, and passed when they were run again.
+All tests but those of screens, of the simulator's truth, of kills and of the lock; a warning fails
+a test. "Oldest allowed" is the lowest version of every direct dependency that pyproject.toml
+admits. "Second try" counts tests that failed first, beside others on a busy machine, and passed
+when they were run again.
 """
 EXTRAS_HEAD = """\
 ## Each extra alone
