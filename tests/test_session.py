@@ -130,6 +130,7 @@ def test_models_of_other_servers_are_listed(replay: Replay) -> None:
     replay.headers = {"content-type": "application/json"}
     told = [
         {"id": "llama", "object": "model", "owned_by": "vllm"},
+        {"id": "listing", "capabilities": ["completion", "tools"]},
         {
             "id": "small",
             "max_context_length": 32768,
@@ -138,7 +139,7 @@ def test_models_of_other_servers_are_listed(replay: Replay) -> None:
     ]
     replay.pieces = [json.dumps({"object": "list", "data": told}).encode()]
     table = session.models()
-    assert table["can"].to_dict() == {"llama": "", "small": "fim"}
+    assert table["can"].to_dict() == {"llama": "", "listing": "completion, tools", "small": "fim"}
     assert table.loc["small", "context"] == 32768
     for other in (b"<html>Welcome</html>", b"[1]", b'{"data": 5}', b'{"data": [5]}', b"\xff"):
         replay.pieces = [other]
