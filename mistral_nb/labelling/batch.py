@@ -311,7 +311,8 @@ class BatchEngine:
             reason, again = _unanswered(shard)
             if shard.id in self._given_up:
                 reason, again = f"batch job {shard.job_id} was given up", True
-            if audit.open:
+            wished = self._work.cancelled.is_set() and shard.job_status == "CANCELLED"
+            if audit.open and not wished:
                 audit.findings.append(_gap(shard, audit))
             yield from audit.missing(reason, again=again)
 

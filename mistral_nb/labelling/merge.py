@@ -36,9 +36,15 @@ class Names:
         schema: The run's schema, or None for free text.
         column: Name of the only column, if the caller chose one.
         prefix: Put before every result column's name.
+
+    Raises:
+        InputError: A name is no text.
     """
 
     def __init__(self, schema: Schema | None, column: str | None, prefix: str) -> None:
+        for what, name in (("column", column), ("prefix", prefix)):
+            if not isinstance(name, str | None):
+                raise InputError(f"{what} must be a text, not {name!r}.")
         plain = schema.columns if schema else (REPLY,)
         names = [each.name for each in plain] if schema or not column else [column]
         self.columns = plain

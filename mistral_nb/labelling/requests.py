@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from mistral_nb.errors import InputError, StoreError
+from mistral_nb.labelling.bounds import check_whole
 from mistral_nb.labelling.folder import open_requests
 from mistral_nb.labelling.ledger import Shard
 from mistral_nb.labelling.pieces import in_pieces, row_pieces
@@ -55,8 +56,8 @@ class Limits:
     bytes: int = 500_000_000
 
     def __post_init__(self) -> None:
-        if self.lines < 1 or self.bytes < 1:
-            raise InputError("shard_lines and shard_bytes must be above 0.")
+        check_whole("shard_lines", self.lines)
+        check_whole("shard_bytes", self.bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from mistral_nb.errors import InputError
 from mistral_nb.labelling.asked import Asked
 from mistral_nb.labelling.dry_run import Estimate
 from mistral_nb.labelling.dry_run import dry_run as estimate
@@ -131,10 +130,10 @@ def start_run(
         retries: How often a failed request is sent again; default 1 in batch mode (a round of
             it each), 5 online (of these at most 2 for replies that do not fit the schema).
         patience: Seconds without any answer of the server before the run stops waiting.
-        timeout_hours: Hours the server has for each batch job.
+        timeout_hours: Hours the server has for each batch job, 168 at most.
         shard_lines: Most requests in a batch file; default 100,000, through a queue 5,000.
         shard_bytes: Most bytes in a batch file.
-        concurrency: Online: most requests at once; default 32.
+        concurrency: Online: most requests at once; default 32, at most 1,000.
         rpm: Online: most requests a minute; None leaves it to the server's limits.
         tpm: Online: most tokens a minute; likewise.
         crews: Who works on the queue of ``mode="queue"``, which is the default with it.
@@ -146,10 +145,6 @@ def start_run(
     Raises:
         InputError: An argument cannot be used; nothing was sent.
     """
-    if retries is not None and retries < 0:
-        raise InputError(f"retries must be 0 or more, not {retries!r}.")
-    if patience <= 0:
-        raise InputError(f"patience must be a number of seconds above 0, not {patience!r}.")
     asked = Asked(
         prompt,
         schema,

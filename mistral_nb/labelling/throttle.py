@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from mistral_nb.errors import InputError
+from mistral_nb.labelling.bounds import check_pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -157,7 +157,7 @@ class Throttle:
         first_rest: The breaker's first rest in seconds; shorter in tests.
 
     Raises:
-        InputError: A number is not above 0.
+        InputError: A number is no whole one above 0, or ``most`` is above 1,000.
 
     Attributes:
         rested: Seconds that the breaker rested since the last answer.
@@ -174,9 +174,7 @@ class Throttle:
         minute: float = MINUTE,
         first_rest: float = FIRST_REST,
     ) -> None:
-        for name, number in (("concurrency", most), ("rpm", rpm), ("tpm", tpm)):
-            if number is not None and not number >= 1:
-                raise InputError(f"{name} must be a whole number above 0, not {number!r}.")
+        check_pace(most, rpm, tpm)
         self.most = most
         self.rested = 0.0
         self._floor = min(most, max(2, most // 8))

@@ -75,7 +75,8 @@ def summary(ledger: Ledger, record: RunRecord) -> str:
         record: What the run is.
 
     Returns:
-        Rows, tokens and cost; failures, reuse and findings where there are any.
+        Rows, tokens and cost; failures, reuse and findings where there are any, and the way
+        on where it was cancelled.
     """
     counts, usage = ledger.counts(), usage_of(ledger)
     parts = [f"{counts['done']:,} of {counts['total']:,} rows labelled"]
@@ -101,7 +102,10 @@ def summary(ledger: Ledger, record: RunRecord) -> str:
         )
     findings = len(ledger.findings()) - uncertain
     if findings:
-        parts.append(f"{findings:,} oddities in the answers (see run.report)")
+        odd = "1 oddity" if findings == 1 else f"{findings:,} oddities"
+        parts.append(f"{odd} in the answers (see run.report)")
+    if record.status == "cancelled" and counts["failed"]:
+        parts.append("it was cancelled: run.retry_failed() sends what has no answer")
     return "; ".join(parts) + "."
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import anyio
 
 from mistral_nb.errors import InputError
+from mistral_nb.labelling.bounds import check_amount, check_pace, check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +26,8 @@ RETRIES = {"batch": 1, "queue": 1, "online": 5}
 """A round of a batch is hours; online, a retry is seconds, and mostly free. Workers of a queue
 repeat by themselves what passes."""
 CONCURRENCY = 32
+MOST_HOURS = 168
+"""A week: the API gives no batch job more."""
 
 
 @dataclass(frozen=True)
@@ -65,14 +68,15 @@ class Options:
             InputError: An option is of the other mode, or cannot be.
         """
         pace = {"concurrency": self.concurrency, "rpm": self.rpm, "tpm": self.tpm}
-        for name, number in pace.items():
-            if number is None:
-                continue
-            if mode != "online" and not auto:
-                who = "the server sets" if mode == "batch" else "each worker's own options set"
-                raise InputError(f"{name}= is for mode='online': in {mode} mode {who} the pace.")
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise InputError(f"{name} must be a whole number above 0, not {number!r}.")
+        given = [name for name, number in pace.items() if number is not None]
+        if given and mode != "online" and not auto:
+            who = "the server sets" if mode == "batch" else "each worker's own options set"
+            raise InputError(f"{given[0]}= is for mode='online': in {mode} mode {who} the pace.")
+        check_pace(**pace)
+        if self.retries is not None:
+            check_whole("retries", self.retries, least=0)
+        check_amount("patience", self.patience, "seconds")
+        check_whole("timeout_hours", self.timeout_hours, most=MOST_HOURS)
         check_limit(self.max_cost)
         return replace(
             self,
@@ -87,10 +91,8 @@ def check_limit(max_cost: float | None) -> None:
     Raises:
         InputError: It is not above zero.
     """
-    if max_cost is None:
-        return
-    if isinstance(max_cost, bool) or not isinstance(max_cost, (int, float)) or not max_cost > 0:
-        raise InputError(f"max_cost must be US dollars above 0, not {max_cost!r}.")
+    if max_cost is not None:
+        check_amount("max_cost", max_cost, "US dollars")
 
 
 @dataclass

@@ -147,7 +147,7 @@ def test_odd_answers_are_reported_and_harm_no_other_row(
     assert bad.sum() == lost
     assert df.loc[bad, "_error"].str.contains("gave no answer").all()
     assert df.loc[~bad, "label"].tolist() == good.loc[~bad, "label"].tolist()
-    assert "oddities" in run.message
+    assert "in the answers (see run.report)" in run.message
 
 
 def test_missing_answers_are_asked_for_again(label: Label, simulator: Simulator) -> None:
@@ -251,6 +251,8 @@ def test_cancel_keeps_what_was_done(
     open_rows = df["label"].isna()
     assert 0 < open_rows.sum() < ROWS
     assert (df.loc[open_rows, "_error"] == "cancelled before it was answered").all()
+    assert "run.retry_failed() sends what has no answer" in run.message
+    assert run.report.empty  # a wish that came true is not odd
     again = resume(connection, bus, "x")
     pd.testing.assert_frame_equal(again.result(30), df)
     assert again.status == "cancelled"

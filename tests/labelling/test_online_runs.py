@@ -207,8 +207,9 @@ def test_a_run_keeps_its_mode(label: Callable[..., Run], simulator: Simulator) -
     [
         ({"concurrency": 4}, "concurrency= is for mode='online'"),
         ({"mode": "batch", "rpm": 4}, "rpm= is for mode='online'"),
-        ({"mode": "online", "tpm": 0}, "tpm must be a whole number above 0"),
+        ({"mode": "online", "tpm": 0}, "tpm must be a whole number from 1, not 0"),
         ({"mode": "online", "concurrency": 1.5}, "concurrency must be a whole number"),
+        ({"mode": "online", "concurrency": 10**6}, "from 1 to 1,000, not 1000000"),
         ({"mode": "on"}, "mode='on' is not possible"),
     ],
 )
