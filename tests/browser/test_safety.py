@@ -96,9 +96,10 @@ def frames_of(vector: str, size: int) -> list[dict[str, Any]]:
         if (frame := screen.frame()) is not None:
             frames.append(frame)
 
-    for start in range(0, len(vector), size):
-        take("thinking", vector[start : start + size])
-        take("text", vector[start : start + size])
+    step = max(size, len(vector) // 500)  # the longest ones only repeat themselves
+    for start in range(0, len(vector), step):
+        take("thinking", vector[start : start + step])
+        take("text", vector[start : start + step])
     take("tool", vector, tool_name=vector)
     take("reference", vector)
     partial = Reply(text=vector, model=vector)

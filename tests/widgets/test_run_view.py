@@ -83,10 +83,11 @@ def outputs(client: BlockingKernelClient, cell: str) -> list[tuple[str, dict[str
 
 
 def test_a_notebook_shows_a_view_that_becomes_static(
-    kernel: tuple[KernelManager, BlockingKernelClient],
+    kernel: tuple[KernelManager, BlockingKernelClient], server: Simulator
 ) -> None:
     """The view moves while the cell waits; then static, escaped text stands in its place."""
     _, client = kernel
+    server.batch_rate = 100  # seconds of work, which a busy machine sees in between
     cell = execute(client, f"{LABEL % '<b>x</b>'}\nlen(await run)")
     seen = outputs(client, cell)
     first = next(content for kind, content in seen if kind == "display_data")
@@ -106,6 +107,7 @@ def test_a_notebook_shows_a_view_that_becomes_static(
     assert last["transient"] == first["transient"]
     assert "&lt;b&gt;x&lt;/b&gt;: 400 of 400 rows labelled" in last["data"]["text/html"]
     assert [content for kind, content in seen if kind == "execute_result"]
+    server.batch_rate = 600
 
 
 def test_an_interrupted_cell_says_how_to_go_on(
@@ -156,9 +158,10 @@ def test_a_view_that_nobody_mounts_gives_way(
     server.batch_rate = None
     setup = "from mistral_nb.widgets import run_view\nrun_view.READY_LIMIT = 0.2\ndf['text'] += '?'"
     outputs(client, execute(client, setup))
-    cell = execute(client, f"import time\n{LABEL % 'unseen'}\ntime.sleep(1.5)")
-    seen = outputs(client, cell)
-    last = [content for kind, content in seen if kind == "update_display_data"][-1]
+    execute(client, LABEL % "unseen")
+    while (message := client.get_iopub_msg(timeout=30))["msg_type"] != "update_display_data":
+        pass
+    last = message["content"]
     assert set(last["data"]) == {"text/html", "text/plain"}
     assert "unseen: 0 of 400 rows" in last["data"]["text/plain"]
     server.batch_rate = 600

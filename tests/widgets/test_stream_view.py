@@ -144,8 +144,9 @@ def test_a_front_end_that_never_answers(slow: str, client: Any) -> None:
     assert "Part 39." in later[-1]["text/html"]
 
 
-def test_a_front_end_that_answers_late(slow: str, client: Any) -> None:
+def test_a_front_end_that_answers_late(replay: Replay, slow: str, client: Any) -> None:
     """A view that reports after the plain HTML has taken its place gets it back, and the whole."""
+    replay.pause = 1  # it goes on until the view has reported
     run_cell(client, slow)
     comms, shown, frames = [], [], []
     for said in messages(client):
@@ -154,6 +155,8 @@ def test_a_front_end_that_answers_late(slow: str, client: Any) -> None:
             comms.append(content["comm_id"])
         elif said["msg_type"] == "comm_msg":
             frames.append(content["data"]["content"])
+            if shown == [True, False, True]:
+                replay.pause = 0
         elif said["msg_type"] in {"display_data", "update_display_data"}:
             shown.append(WIDGET_MIME in content["data"])
             if shown == [True, False]:
