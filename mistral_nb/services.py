@@ -61,11 +61,12 @@ class Services:
         from mistral_nb.jobs import Queue
 
         key = (url, name, *sorted(options.items()))
-        found = self._queues.get(key)
-        if found is None or found.closed:
-            found = Queue(url, name, connection=self.connection, bus=self.events, **options)
-            self._queues[key] = found
-        return found
+        with self._lock:
+            found = self._queues.get(key)
+            if found is None or found.closed:
+                found = Queue(url, name, connection=self.connection, bus=self.events, **options)
+                self._queues[key] = found
+            return found
 
     def _crews(self, queue: Queue | None) -> QueueCrews:
         """Return those who work on a labelling run's queue: a given one, or the home's."""

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from mistral_nb.jobs import Queue
     from mistral_nb.session import Session
     from mistral_nb.simulator import Simulator
 
@@ -145,3 +148,15 @@ def test_models_of_other_servers_are_listed(replay: Replay) -> None:
         replay.pieces = [other]
         with pytest.raises(ApiError, match="is not Mistral's API"):
             session.models()
+
+
+def test_threads_that_ask_at_once_get_one_queue(session: Session) -> None:
+    """The same arguments give the same queue, also to threads that meet at the first call."""
+    together = threading.Barrier(8)
+
+    def ask(_: int) -> Queue:
+        together.wait(20)
+        return session.queue()
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(queue) for queue in pool.map(ask, range(8))}) == 1
