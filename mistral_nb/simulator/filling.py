@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from mistral_nb.simulator.numerals import Numerals, Range
+from mistral_nb.simulator.patterns import MOST_LETTERS, matching
 from mistral_nb.simulator.validation import ApiProblem
 from mistral_nb.simulator.words import best, chance, overlap, ranked, stems
 
@@ -27,7 +28,6 @@ _UNUSABLE = (
 )
 """What a schema that is none leads to."""
 MOST_ITEMS = 1000
-MOST_LETTERS = 100_000
 
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]*\w")
 _URL = re.compile(r"https?://[^\s<>\"')]+")
@@ -291,26 +291,9 @@ class _Filler:
     def _fitted(self, value: str, schema: dict[str, Any]) -> str:
         pattern = schema.get("pattern")
         if pattern:
-            value = _matching(str(pattern), value, self.text)
+            value = matching(str(pattern), value, self.text)
         least = _at_most(schema.get("minLength"), MOST_LETTERS, "minLength")
         most = schema.get("maxLength")
         if most is not None:
             value = value[: max(0, int(most))]
         return value.ljust(least, "x") if not pattern else value
-
-
-def _matching(pattern: str, value: str, text: str) -> str:
-    """Find a value for a pattern: in the text, or by writing the pattern's own classes."""
-    if re.search(pattern, value):
-        return value
-    inner = re.search(pattern.removeprefix("^").removesuffix("$"), text)
-    if inner and re.search(pattern, inner.group()):
-        return inner.group()
-    made = re.sub(r"\[A-Z\]", "A", re.sub(r"\[a-z\]", "a", pattern.strip("^$")))
-    made = re.sub(r"\\d|\[0-9\]", "7", made)
-    made = re.sub(r"(\\?.)\{(\d+)(?:,\d*)?\}", _repeated, made)
-    return re.sub(r"[+*?()\\^$]", "", made)
-
-
-def _repeated(found: re.Match[str]) -> str:
-    return found.group(1) * _at_most(found.group(2), MOST_LETTERS, "A repetition in a pattern")
