@@ -255,7 +255,7 @@ class ChatPanel:
             "edit": lambda: chat.edit(turn, text),
             "again": lambda: chat.regenerate(turn),
             "switch": lambda: chat.switch(turn),
-            "stop": chat.stop,
+            "stop": self._stop,
             "clear": chat.clear,
             "allow": lambda: self._consent(message).approve(_arguments(text)),
             "deny": lambda: self._consent(message).deny(text),
@@ -265,6 +265,12 @@ class ChatPanel:
         action = actions.get(str(message.get("a")))
         result = action() if action is not None else None
         return result if isinstance(result, str) else None
+
+    def _stop(self) -> str:
+        """End the turn and those that wait; return the words of these, which were never sent."""
+        words = [handle.turn.question for handle in self.chat.queued]
+        self.chat.stop()
+        return "\n\n".join(words)
 
     def _consent(self, message: dict[str, Any]) -> Any:
         handle = self.chat.handle(str(message.get("i", "")))

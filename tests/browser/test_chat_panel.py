@@ -165,7 +165,7 @@ def test_consent_for_the_servers_side(lab: LabPage, server: Simulator) -> None:
 
 
 def test_stop_in_mid_tool_and_mid_stream(lab: LabPage, server: Simulator) -> None:
-    """Stop ends a turn at once, what has come stays, and a message that waited goes with it."""
+    """Stop ends a turn at once, what has come stays, and a message that waited comes back."""
     panel = opened(lab, server, "stopped")
     say(panel, "Open the gate for Ada")
     panel.get_by_role("button", name="Approve").click()
@@ -180,6 +180,8 @@ def test_stop_in_mid_tool_and_mid_stream(lab: LabPage, server: Simulator) -> Non
     panel.get_by_label("Message").press("Escape")
     panel.get_by_role("button", name="Stop").wait_for(state="hidden")
     expect(turn(panel, 1)).to_have_attribute("data-state", "stopped")
+    expect(panel.locator(".mnb-chat-turn")).to_have_count(2)
+    expect(panel.get_by_label("Message")).to_have_value("And the moon?")
     assert turn(panel, 1).locator(".mnb-body").last.text_content()
 
 

@@ -106,10 +106,7 @@ class View {
     this.attach = button("Attach", "Add pictures or files", () => this.picker.click(), signal);
     this.send = button("Send", "Send (Enter; Shift+Enter for a new line)", () => this.submit(), signal);
     this.send.classList.add("mnb-chat-main");
-    this.stop = button("Stop", "Stop the turn that goes on (Esc)", () => {
-      desk.act("stop");
-      this.rest();
-    }, signal);
+    this.stop = button("Stop", "Stop the turn that goes on (Esc)", () => this.end(), signal);
     row.append(this.box, this.picker, this.attach, this.send, this.stop);
     root.append(top, this.log, this.alert, this.chips, row);
     el.append(root);
@@ -132,13 +129,22 @@ class View {
 
   key(event) {
     if (event.key === "Escape" && !this.stop.hidden && !event.defaultPrevented) {
-      this.desk.act("stop");
+      this.end();
       event.preventDefault();
     }
     if (event.target !== this.box || event.key !== "Enter") return;
     if (event.shiftKey || event.isComposing) return;
     event.preventDefault();
     this.submit();
+  }
+
+  // What had been written and waited for its turn comes back.
+  end() {
+    this.rest();
+    this.desk.act("stop").then((words) => {
+      this.box.value = [words, this.box.value].filter(Boolean).join("\n\n");
+      this.fit();
+    });
   }
 
   // Keep the focus in the panel when the button or the form that had it goes away.
