@@ -137,8 +137,9 @@ def tool(
 
     Args:
         function: Its parameters need annotations; its docstring (Google style) describes
-            it and them. What a partial has bound, the model does not see. Of a tool, as an
-            MCP server has them, another one is made.
+            it and them. What a partial has bound, the model does not see. A coroutine
+            function runs on the toolkit's loop and must not block it. Of a tool, as an MCP
+            server has them, another one is made.
         name: Name for the model; else the function's own.
         description: Description for the model; else the docstring's.
         approve: Consent for this tool alone: ``"ask"``, ``"always"``, ``"never"`` or a
