@@ -123,6 +123,25 @@ def test_a_kernel_restart_changes_nothing(lab: LabPage, scripted: ScriptedServer
     assert "Lasting words." in lab.outputs(0)[0]["data"]["text/html"]
 
 
+def test_a_kernel_restart_in_mid_stream_is_said(lab: LabPage, scripted: ScriptedServer) -> None:
+    """What has come of a reply stays, the view says why no more comes, and a new run works."""
+    script = scripted.add("lost", ["Half a reply."], hold=True)
+    lab.open("lost", [f"{ASK}\nreply = session.stream('x', model='lost')"], "mortal")
+    lab.run(0)
+    view = lab.view(0)
+    view.get_by_text("Half a reply.").wait_for()
+    lab.page.evaluate(
+        "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+    )
+    view.get_by_role("alert").get_by_text("Run the cell again.").wait_for()
+    assert "Half a reply." in view.inner_text()
+    assert view.get_by_role("button").count() == 0
+    script.hold = False
+    lab.wait_idle()
+    lab.run(0)
+    lab.output(0).get_by_text("tokens in").wait_for()
+
+
 def test_nbconvert_shows_it(
     lab_server: LabServer, lab: LabPage, scripted: ScriptedServer, tmp_path: Path
 ) -> None:

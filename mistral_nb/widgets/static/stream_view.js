@@ -50,6 +50,12 @@ const apply = (state, frame) => {
   state.end = frame.e ?? state.end;
 };
 
+const LOST = [
+  "The reply has lost its kernel",
+  "The kernel was restarted, or it ended, while the reply was arriving.",
+  "Run the cell again.",
+];
+
 const pretty = (json) => {
   try {
     return JSON.stringify(JSON.parse(json), null, 2);
@@ -213,7 +219,7 @@ const build = (el, send, signal) => {
     const focused = focusedIn(root);
     stop.hidden = Boolean(end);
     retry.hidden = !end?.r;
-    copy.hidden = !state.text.length;
+    copy.hidden = !state.text.length || state.lost;
     keepFocus(root, focused);
   };
   return {
@@ -269,6 +275,13 @@ export default () => {
     post(model, { a: "resync" });
   };
 
+  // What has come stays on screen; nobody is there to stop the reply or to give its source.
+  const lose = () => {
+    state.lost = true;
+    state.end ??= { s: "error", f: "Incomplete", x: LOST };
+    schedule();
+  };
+
   const copy = async (text, button) => {
     button.textContent = await toClipboard(text).then(() => "Copied", () => "Not allowed");
     setTimeout(() => (button.textContent = "Copy"), 1500);
@@ -300,6 +313,7 @@ export default () => {
     // Messages sent before a view exists must not be missed, so listening starts here.
     initialize({ model }) {
       model.on("msg:custom", (frame) => take(model, frame));
+      model.on("comm_live_update", lose);
       // The first message of a page may go to the main shell, and wait there for a busy cell.
       const greet = (pause) => {
         if (greeted || pause > 1000) return;
