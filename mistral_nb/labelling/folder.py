@@ -163,7 +163,7 @@ class RunFolder:
         The lock is the operating system's, so a killed process leaves none behind.
 
         Raises:
-            RunError: Another process follows the run.
+            RunError: Another process, or another handle of this one, follows the run.
         """
         try:
             file = (self.path / "lock").open("a+b", buffering=0)
@@ -175,12 +175,9 @@ class RunFolder:
             time.sleep(0.02)
         if not claimed:
             file.seek(0)
-            holder = _holder(file.read())
+            holder = file.read()
             file.close()
-            raise RunError(
-                f"Another process already follows the run {name!r}{holder}. Wait for it, or end "
-                f"that process and go on with mnb.resume({name!r}): what it was answered is kept."
-            )
+            raise RunError(_followed_by(name, holder))
         about = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}
         try:
             file.truncate(0)
@@ -220,13 +217,24 @@ def _clear_away(folder: RunFolder) -> None:
             shutil.rmtree(folder.path, ignore_errors=True)
 
 
-def _holder(data: bytes) -> str:
+def _followed_by(name: str, data: bytes) -> str:
+    """Say who follows a run, as its lock has it, and what can be done."""
+    holder = ""
     try:
         about = orjson.loads(data)
+        if (about["pid"], about["host"]) == (os.getpid(), socket.gethostname()):
+            return (
+                f"The run {name!r} is being followed in this process. Wait for its result(), or "
+                "stop() or cancel() its handle first."
+            )
         since = time.strftime("%H:%M:%S", time.localtime(about["since"]))
-        return f" (process {int(about['pid'])} on {about['host']}, since {since})"
+        holder = f" (process {int(about['pid'])} on {about['host']}, since {since})"
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
-        return ""
+        pass  # it is just being written
+    return (
+        f"Another process already follows the run {name!r}{holder}. Wait for it, or end that "
+        f"process and go on with mnb.resume({name!r}): what it was answered is kept."
+    )
 
 
 def open_requests(path: Path) -> IO[bytes]:

@@ -36,6 +36,7 @@ class Sequels:
     if TYPE_CHECKING:  # what the run itself brings
         name: property
         done: Callable[[], bool]
+        stop: Callable[[], None]
         _target: Target | None
         _folder: Callable[[], RunFolder]
         _ledger: Callable[[], AbstractContextManager[Ledger]]
@@ -105,6 +106,7 @@ class Sequels:
             return export(ledger, self._folder(), self._target, path, overwrite=overwrite)
 
     def _follow_on(self, first: Callable[[Work], Awaitable[None]]) -> Run:
+        self.stop()  # also where it had not yet begun: it would follow the other one's end
         run = self._successor(first)
         if self.present is not None:
             self.present(run)

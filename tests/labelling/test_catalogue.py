@@ -11,6 +11,7 @@ from mistral_nb import errors
 from mistral_nb.labelling import forget, list_runs
 from mistral_nb.labelling.folder import RunFolder
 from mistral_nb.labelling.ledger import Ledger
+from tests.labelling.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mistral_nb.client import Connection
     from mistral_nb.labelling import Run
+    from mistral_nb.simulator import Simulator
 
     Label = Callable[..., Run]
 
@@ -70,6 +72,20 @@ def test_a_run_can_be_forgotten(label: Label, connection: Connection, home: Path
     with pytest.raises(errors.RunError, match="no run named"):
         forget(connection.settings, "x")
     label(TABLE, "Other {text}", name="x").result(20)
+
+
+def test_a_run_that_goes_on_is_not_forgotten(
+    label: Label, connection: Connection, simulator: Simulator
+) -> None:
+    """While this process follows a run, forgetting it is refused, and the way is told."""
+    simulator.batch_rate = None
+    run = label(TABLE, name="x")
+    until(lambda: run.counts["running"] == 4)
+    with pytest.raises(errors.RunError, match=r"followed in this process.*stop\(\) or cancel\(\)"):
+        forget(connection.settings, "x")
+    run.cancel()
+    run.result(20)
+    forget(connection.settings, "x")
 
 
 def test_a_kill_amid_forgetting_leaves_no_half(

@@ -224,5 +224,5 @@ def test_a_full_disk_is_a_clear_error(home: Path) -> None:
 @pytest.mark.parametrize("limits", [(0, 1), (1, 0)])
 def test_limits_must_be_possible(limits: tuple[int, int]) -> None:
     """A shard of no lines or bytes is refused."""
-    with pytest.raises(InputError, match="above 0"):
+    with pytest.raises(InputError, match="must be a whole number from 1"):
         Limits(*limits)
