@@ -411,6 +411,11 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
     def _ledger(self) -> Iterator[Ledger]:
         folder = self._folder()
         if self._name is None or not folder.exists:
+            if self.done():
+                raise RunError(
+                    f"Nothing is kept of the run {self.name!r}: nothing was sent, or it was "
+                    "forgotten."
+                )
             raise RunError(f"The run {self.name!r} has nothing to tell yet. Ask again in a moment.")
         with closing(Ledger(folder.ledger)) as ledger:
             yield ledger

@@ -32,7 +32,10 @@ def label_schema(labels: Any) -> dict[str, Any]:
         raise InputError("labels is empty: give at least one label to choose from.")
     for position, each in enumerate(values):
         if not isinstance(each, (str, int)) or (isinstance(each, str) and not each.strip()):
-            raise InputError(f"labels must be texts or whole numbers, not {each!r}.")
+            raise InputError(
+                f"labels must be texts or whole numbers, not {each!r}. Of a column with gaps, "
+                "take its .dropna().unique()."
+            )
         if isinstance(each, str) and not encodable(each):
             raise InputError(f"labels has {each!r}, which holds half a character; mend its text.")
         if each in values[:position]:

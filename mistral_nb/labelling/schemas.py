@@ -292,7 +292,8 @@ def _from_type(schema: Any, name: str) -> tuple[TypeAdapter[Any], dict[str, Any]
         adapter: TypeAdapter[Any] = TypeAdapter(schema)
         return adapter, adapter.json_schema()
     except (PydanticUserError, TypeError, NameError, RecursionError) as error:
-        reason = str(error).split("\n", maxsplit=1)[0].rstrip(".")
+        # What follows is advice to authors of pydantic types.
+        reason = re.split(r"\n|\. Set `", str(error), maxsplit=1)[0].rstrip(".")
         raise SchemaError(
             f"{name} cannot be turned into a JSON schema: {reason}. Give its fields types "
             "that JSON has: str, int, float, bool, Literal, Enum, list, or another model."

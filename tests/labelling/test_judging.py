@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from pydantic import BaseModel
 
-from mistral_nb.errors import InputError
+from mistral_nb.errors import InputError, RunError
 from mistral_nb.labelling import FilesSource, labellings
 from mistral_nb.widgets.review import review
 
@@ -163,3 +163,11 @@ def test_other_runs_have_their_say_in_a_review(label: Callable[..., Run]) -> Non
     for wrong in (other.result(), [other.result()], other):
         with pytest.raises(InputError, match="others must be a list of runs"):
             labellings(wrong, "label")
+
+
+def test_a_run_of_which_nothing_is_kept_says_so(label: Callable[..., Run]) -> None:
+    """Nothing was sent for a table without rows: waiting for news would be in vain."""
+    run = label(DF.head(0), name="none")
+    run.result()
+    with pytest.raises(RunError, match="Nothing is kept of the run 'none': nothing was sent"):
+        _ = run.errors

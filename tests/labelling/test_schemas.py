@@ -225,6 +225,7 @@ class Callback(BaseModel):
     ("schema", "words"),
     [
         (Callback, "Callback cannot be turned into a JSON schema"),
+        (object(), r"schema for <object object at \w+>\. Give its fields types"),
         (RootModel[list[int]], "object with properties"),
         ({"type": "array", "items": {}}, "object with properties"),
         ({"type": "object"}, "object with properties"),
@@ -252,6 +253,8 @@ def test_a_schema_that_cannot_work_is_refused(schema: Any, words: str) -> None:
         ("ab", "list of names"),
         ([1.5], "texts"),
         ([" "], "texts"),
+        (["a", None], r"not None\. Of a column with gaps, take its \.dropna\(\)\.unique\(\)"),
+        (["a", "\ud83d"], "half a character"),
     ],
 )
 def test_labels_that_cannot_work_are_refused(labels: Any, words: str) -> None:
