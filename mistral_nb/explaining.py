@@ -131,7 +131,14 @@ def unreachable(
 
 
 def proxy_for(url: str) -> str | None:
-    """Return the proxy that the environment names for an address, as the SDK chooses it."""
+    """Return the proxy that the environment names for an address, as the SDK chooses it.
+
+    Args:
+        url: Where to.
+
+    Returns:
+        The proxy's address with its scheme; None where the way is direct.
+    """
     parts = urlsplit(url)
     proxies = getproxies()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -164,7 +171,11 @@ def bad_environment(error: Exception) -> SettingsError:
 
 
 def misfit(error: ValidationError) -> str:
-    """Return what does not fit a model of the SDK's, in one line."""
+    """Return what does not fit a model of the SDK's, in one line.
+
+    Args:
+        error: As pydantic raised it.
+    """
     lines: dict[str, str] = {}
     for each in error.errors(include_url=False):
         # After the names of fields come those of members of unions, which tell a person nothing.
@@ -226,7 +237,11 @@ def api_error(
 
 
 def reason_in(body: str) -> str:
-    """Return the reason in an error body of any of the forms servers send."""
+    """Return the reason in an error body of any of the forms servers send.
+
+    Args:
+        body: The body as it came: JSON or not.
+    """
     return _error_text(body)[0]
 
 
@@ -260,7 +275,14 @@ def _detail_line(item: object) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait as RFC 9110 section 10.2.3 gives them: a number or a date."""
+    """Return the seconds to wait, of a number or a date; None where the server says nothing.
+
+    Args:
+        headers: Response headers, in lower case or of any case-insensitive kind.
+
+    Source:
+        RFC 9110, section 10.2.3.
+    """
     value = headers.get("retry-after")
     if value is None:
         return None

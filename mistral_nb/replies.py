@@ -184,7 +184,13 @@ class ReplyBuilder:
             yield Piece("tool", "".join(call.arguments), part, call.name, call.id)
 
     def build(self, seconds: float, finish_reason: str | None, shown_in: object) -> Reply:
-        """Freeze what has come into a Reply."""
+        """Freeze what has come into a Reply.
+
+        Args:
+            seconds: From request to end.
+            finish_reason: As :class:`Reply` has it.
+            shown_in: Likewise.
+        """
         calls = (ToolCall(c.id, c.name, "".join(c.arguments)) for c in self._calls)
         return Reply(
             text=self.text,

@@ -115,7 +115,7 @@ def _seconds(timeout: float | None) -> float:
     except (TypeError, ValueError):
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise SettingsError(f"timeout must be a number of seconds above 0, not {timeout!r}.")
+        raise SettingsError(f"timeout must be a finite number of seconds above 0, not {timeout!r}.")
     return seconds
 
 

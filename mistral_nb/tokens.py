@@ -108,7 +108,12 @@ def load() -> None:
 
 
 def count(text: str, name: str = _NEWEST) -> int:
-    """Return the number of tokens in ``text``, control tokens not counted."""
+    """Return the number of tokens in ``text``, control tokens not counted.
+
+    Args:
+        text: Any text.
+        name: The tokenizer.
+    """
     return _remembered(text, name) if len(text) < REMEMBERED else _counted(text, name)
 
 
@@ -151,14 +156,24 @@ def _message_tokens(message: Mapping[str, Any], name: str) -> int:
 
 
 def call_tokens(function: Mapping[str, Any], name: str = _NEWEST) -> int:
-    """Return the tokens of one tool call: ``[TOOL_CALLS]name[ARGS]{...}``."""
+    """Return the tokens of one tool call: ``[TOOL_CALLS]name[ARGS]{...}``.
+
+    Args:
+        function: Its ``name``, and its ``arguments`` as a JSON text or as an object.
+        name: The tokenizer.
+    """
     arguments = function["arguments"]
     text = arguments if isinstance(arguments, str) else _dumps(arguments)
     return 2 + count(str(function["name"]), name) + count(text, name)
 
 
 def content_tokens(content: Any, name: str = _NEWEST) -> int:
-    """Return the tokens of a message's content: a text, or a list of chunks."""
+    """Return the tokens of a message's content; an image counts :data:`IMAGE_TOKENS`.
+
+    Args:
+        content: A text, a list of chunks (text, thinking, image_url), or None.
+        name: The tokenizer.
+    """
     if content is None:
         return 0
     if isinstance(content, str):

@@ -13,12 +13,19 @@ __all__ = ["a_schema", "an_object", "labels"]
 
 
 def labels(text: str) -> list[str]:
-    """Read labels that are separated by commas."""
+    """Read labels that are separated by commas.
+
+    Args:
+        text: As typed; spaces around a label are not part of it.
+    """
     return [label.strip() for label in text.split(",") if label.strip()]
 
 
 def a_schema(name: str) -> dict[str, Any]:
     """Read a JSON schema from a file.
+
+    Args:
+        name: The file.
 
     Raises:
         ArgumentTypeError: It is not there, or no JSON object.
@@ -32,6 +39,9 @@ def a_schema(name: str) -> dict[str, Any]:
 
 def an_object(text: str) -> dict[str, Any]:
     """Read a JSON object.
+
+    Args:
+        text: The JSON.
 
     Raises:
         InputError: It is something else.
