@@ -103,7 +103,7 @@ def test_the_reply_that_did_not_fit_is_told(answered_by: Callable[..., Run]) -> 
 def test_a_run_that_is_not_written_has_no_details(connection: Connection, bus: EventBus) -> None:
     """Asked too early, or for a run that is not there, it says so."""
     run = resume(connection, bus, "nowhere")
-    with pytest.raises(RunError, match="nothing to tell yet|Nothing is kept of the run"):
+    with pytest.raises(RunError, match=r"nothing to tell yet|Nothing is kept of the run"):
         run.details()
     with pytest.raises(RunError):
         run.result(20)
