@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import threading
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from mistral_nb.errors import InputError, StoreError
 from mistral_nb.jobs.engines import open_engine
 from mistral_nb.jobs.job import Job
 from mistral_nb.jobs.model import ENDED, STATUSES, Limit, Snapshot, make_spec
-from mistral_nb.jobs.running import JobRunner, find_handler
+from mistral_nb.jobs.running import JobRunner, find_handler, registering
 from mistral_nb.jobs.worker import Worker
 from mistral_nb.portal import Handle
 
@@ -143,7 +144,7 @@ class Queue:
         try:
             specs = [make_spec(**job) for job in jobs]
         except TypeError as error:
-            reason = str(error).replace("make_spec", "add")
+            reason = re.sub(r"[\w.]*make_spec", "add", str(error))
             raise InputError(f"Each job must be a dict of add()'s arguments: {reason}.") from None
 
         async def work() -> list[Job]:
@@ -260,13 +261,11 @@ class Queue:
         Returns:
             A decorator for ``function(data)`` or ``function(data, context)``; a plain
             function runs in a thread. What it returns must be JSON.
+
+        Raises:
+            InputError: There is no name, or what is decorated is no function.
         """
-
-        def register(function: Handler) -> Handler:
-            self._handlers[name] = function
-            return function
-
-        return register
+        return registering(self._handlers, name)
 
     def work(
         self,
@@ -302,6 +301,8 @@ class Queue:
             raise InputError(f"concurrency must be a whole number from 1, not {concurrency!r}.")
         if on_uncertain not in {"ask", "retry"}:
             raise InputError(f"on_uncertain must be 'ask' or 'retry', not {on_uncertain!r}.")
+        if not isinstance(grace, int | float) or not 0 <= grace < math.inf:
+            raise InputError(f"grace must be a number of seconds from 0, not {grace!r}.")
         limit = None if limiter is None else Limit.of(limiter)
 
         def runner() -> JobRunner:

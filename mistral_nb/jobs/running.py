@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     Handler = Callable[..., Any]
 
-__all__ = ["JobRunner", "find_handler", "handler"]
+__all__ = ["JobRunner", "find_handler", "handler", "registering"]
 
 log = logging.getLogger(__name__)
 LONGEST_BACKOFF = 3600.0
@@ -71,10 +71,30 @@ def handler(name: str) -> Callable[[Handler], Handler]:
 
     Returns:
         A decorator for ``function(data)`` or ``function(data, context)``.
+
+    Raises:
+        InputError: There is no name, or what is decorated is no function.
     """
+    return registering(_everywhere, name)
+
+
+def registering(handlers: dict[str, Handler], name: str) -> Callable[[Handler], Handler]:
+    """Return a decorator that adds a function to some handlers.
+
+    Args:
+        handlers: Where it is added.
+        name: Of the jobs that it is for.
+
+    Raises:
+        InputError: There is no name, or what is decorated is no function.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InputError("Name the jobs that the handler is for: @queue.handler('measure').")
 
     def register(function: Handler) -> Handler:
-        _everywhere[name] = function
+        if not callable(function):
+            raise InputError(f"The handler of {name!r} must be a function, not {function!r}.")
+        handlers[name] = function
         return function
 
     return register
@@ -150,7 +170,11 @@ class JobRunner:
     async def _attempt(self, claim: Claim, paid: Paid) -> Outcome:
         function = self._find(claim.spec.name)
         if function is None:
-            return Outcome("failed", error=f"No handler here is named {claim.spec.name!r}.")
+            told = (
+                f"No handler here is named {claim.spec.name!r}. Register one where the worker "
+                f"runs, with @queue.handler({claim.spec.name!r}), and replay the job."
+            )
+            return Outcome("failed", error=told)
         context = JobContext(claim, paid, self._connection, self._bus, self._on_uncertain)
         task = asyncio.ensure_future(_call(function, claim, context))
         self._running[claim.spec.id] = (task, context)

@@ -523,8 +523,14 @@ def test_wrong_numbers_and_shapes_are_named(queue: Queue) -> None:
         with pytest.raises(InputError, match=r"limiter must be \(starts, seconds\)"):
             queue.work(limiter=pace)  # type: ignore[arg-type]
     for job in ({"nme": "x"}, {}, "x"):
-        with pytest.raises(InputError, match="dict of add"):
+        with pytest.raises(InputError, match=r"dict of add\(\)'s arguments: add\(\)"):
             queue.add_many([job])  # type: ignore[list-item]
+    with pytest.raises(InputError, match="grace must be"):
+        queue.work(grace="long")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="Name the jobs"):
+        queue.handler(lambda data: data)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="must be a function"):
+        queue.handler("x")(5)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
