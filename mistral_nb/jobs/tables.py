@@ -78,6 +78,8 @@ MIGRATIONS = [
     """
 ]
 EVENTS_KEPT = 20_000
+EVENTS_KEPT_FOR = 600.0
+"""Seconds; whoever listens has read them within one, and they may hold a job's whole result."""
 CANCELLED = "It was cancelled while it was under way."
 
 
@@ -353,7 +355,12 @@ def forget(db: sqlite3.Connection, before: float) -> None:
     """Delete jobs that ended before a time, and old events."""
     db.execute("DELETE FROM paid WHERE job IN (SELECT id FROM job WHERE ended < ?)", (before,))
     db.execute("DELETE FROM job WHERE ended < ?", (before,))
-    db.execute("DELETE FROM event WHERE seq <= (SELECT max(seq) FROM event) - ?", (EVENTS_KEPT,))
+    # Never the latest: its number would be given again, and who has read it would miss the next.
+    db.execute(
+        "DELETE FROM event WHERE seq < (SELECT max(seq) FROM event) "
+        "AND (at < ? OR seq <= (SELECT max(seq) FROM event) - ?)",
+        (time.time() - EVENTS_KEPT_FOR, EVENTS_KEPT),
+    )
 
 
 def _note(db: sqlite3.Connection, events: Sequence[tuple[str, str, bytes | None, float]]) -> None:

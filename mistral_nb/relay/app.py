@@ -28,7 +28,8 @@ STATIC = Path(__file__).parent / "static"
 PAGE_POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'"
 # As a response_class it would have FastAPI pass each event through two queues of its own.
 EVENTS: dict[int | str, dict[str, Any]] = {200: {"content": {"text/event-stream": {}}}}
-REPLAYED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+# Nothing between may hold an event back: not to keep it, not to compress it, not to fill a page.
+REPLAYED = {"cache-control": "no-store, no-transform", "x-accel-buffering": "no"}
 
 
 class ChatRequest(BaseModel):

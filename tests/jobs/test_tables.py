@@ -165,6 +165,18 @@ def test_old_jobs_are_forgotten(db: sqlite3.Connection, clock: Clock) -> None:
     assert db.execute("SELECT count(*) FROM paid").fetchone()[0] == 0
 
 
+def test_old_news_is_forgotten_but_for_the_last(db: sqlite3.Connection, clock: Clock) -> None:
+    """Events go after a while, but not the latest: the next one has a number of its own."""
+    add(db, 3)
+    last = reading.last_event(db)
+    clock.now += 1000
+    tables.forget(db, clock.now - 2000)
+    assert db.execute("SELECT count(*) FROM event").fetchone()[0] == 1
+    tables.cancel(db, "j0", active=True)
+    news, _ = reading.events_after(db, last)
+    assert [(each.job_id, each.kind) for each in news] == [("j0", "cancelled")]
+
+
 def test_a_big_queue_is_read_by_its_indexes(db: sqlite3.Connection) -> None:
     """Taking, promoting and recovering look at no job that is not concerned."""
     now = time.time()

@@ -65,6 +65,16 @@ def test_a_post_streams_start_chunks_and_complete(relay):
     assert last["characters"] == len(text_of(events))
 
 
+def test_nothing_between_may_hold_events_back(relay):
+    """Proxies and browsers are told neither to keep, nor to compress, nor to gather a stream."""
+    for headers in ({}, {"accept-encoding": "gzip"}):
+        with httpx2.stream("GET", relay.url + ask(relay)["streamUrl"], headers=headers) as answer:
+            assert answer.headers["content-type"].startswith("text/event-stream")
+            assert answer.headers["cache-control"] == "no-store, no-transform"
+            assert answer.headers["x-accel-buffering"] == "no"
+            assert "content-encoding" not in answer.headers
+
+
 def test_a_202_gives_an_address_that_needs_no_header(relay):
     """EventSource sends no header: the stream's own ticket opens it, and nothing else."""
     made = ask(relay)
