@@ -153,6 +153,9 @@ class TurnHandle(LiveHandle[Turn]):
 
         Args:
             name: What the model called.
+
+        Returns:
+            A sentence.
         """
         chat = self.conversation
         told = (tool.get("function") or {} for tool in chat.setup.tools)
