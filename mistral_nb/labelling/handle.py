@@ -356,7 +356,7 @@ class Run(Told, Judged, Sequels, Handle[pd.DataFrame]):
     async def _add_way_on(self, ledger: Ledger, error: MistralNbError) -> None:
         """Say in the error itself that nothing paid for is lost."""
         shards = await _thread(ledger.shards)
-        jobs = sum(1 for shard in shards if shard.job_id and shard.state != "done")
+        jobs = sum(1 for shard in shards if shard.state == "submitted")
         where = "in the queue" if self._mode == "queue" else "at the server"
         lives = f"Its {jobs} batch job(s) go on {where}. " if jobs else ""
         way = f"The run {self.name!r} is kept. {lives}Go on with mnb.resume({self.name!r})."

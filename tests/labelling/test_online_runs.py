@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from mistral_nb.labelling.prices import price_of
 from mistral_nb.settings import resolve
 from mistral_nb.simulator import Faults
 from tests.conftest import SHARED
+from tests.labelling.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,14 +46,6 @@ class Never(BaseModel):
     def refuse(cls, word: str) -> str:
         """Refuse it."""
         raise ValueError(f"not {word}")
-
-
-def soon(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_every_mode_gives_the_same_table(simulator: Simulator) -> None:
@@ -140,7 +132,7 @@ def test_a_wrong_key_ends_the_run_with_one_error(
     bad = Connection(resolve(api_key="bad", server_url=server.url, timeout=5))
     options = {"prompt": "Which? {text}", "labels": ["a", "b"], "mode": "online", "name": "r"}
     run = start_run(good, bus, table(200), concurrency=4, **options)
-    soon(lambda: run.counts["done"] >= 8)
+    until(lambda: run.counts["done"] >= 8)
     run.stop()
     with pytest.raises(errors.AuthenticationError, match=r"resume\('r'\)"):
         start_run(bad, bus, table(200), **options).result(30)
@@ -154,7 +146,7 @@ def test_stop_detaches_and_lists_what_was_under_way(
     """Left in the middle, the run goes on later; only requests under way are sent twice."""
     simulator.faults = Faults(latency=0.2)
     run = label(table(100), mode="online", concurrency=8, name="left")
-    soon(lambda: run.counts["done"] >= 16)
+    until(lambda: run.counts["done"] >= 16)
     run.stop()
     assert run.status == "detached"
     simulator.faults = Faults()
@@ -171,7 +163,7 @@ def test_cancel_keeps_what_came(label: Callable[..., Run], simulator: Simulator)
     """A cancelled run ends with its answers so far, and says so in every other row."""
     simulator.faults = Faults(latency=0.1)
     run = label(table(400), mode="online", concurrency=4)
-    soon(lambda: run.counts["done"] >= 8)
+    until(lambda: run.counts["done"] >= 8)
     run.cancel()
     df = run.result(30)
     assert run.status == "cancelled"
@@ -194,7 +186,7 @@ def test_a_run_keeps_its_mode(label: Callable[..., Run], simulator: Simulator) -
     """A run asked for again in the other mode goes on as it began, and says so."""
     simulator.faults = Faults(latency=0.2)
     run = label(table(100), mode="online", concurrency=4)
-    soon(lambda: run.counts["done"] > 0)
+    until(lambda: run.counts["done"] > 0)
     run.stop()
     simulator.faults = Faults()
     again = label(table(100), mode="batch")

@@ -12,6 +12,7 @@ import pytest
 from mistral_nb import errors
 from mistral_nb.labelling import resume
 from mistral_nb.simulator import Faults
+from tests.labelling.waiting import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,21 +26,13 @@ if TYPE_CHECKING:
 TABLE = pd.DataFrame({"text": [f"where is parcel {number}" for number in range(60)]})
 
 
-def soon(condition: Callable[[], object]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
-
-
 def test_a_pause_online_starts_nothing(label: Callable[..., Run], simulator: Simulator) -> None:
     """What is under way ends, nothing else is sent, and the run goes on where it was."""
     simulator.faults = Faults(latency=0.05)
     run = label(TABLE, mode="online", concurrency=4, name="x")
-    soon(lambda: run.counts["done"] > 4)
+    until(lambda: run.counts["done"] > 4)
     run.pause()
-    soon(lambda: run.paused and not run.counts["running"])
+    until(lambda: run.paused and not run.counts["running"])
     sent = simulator.stats()["chat_requests"]
     time.sleep(0.3)
     assert simulator.stats()["chat_requests"] == sent < 60
@@ -59,16 +52,16 @@ def test_a_pause_in_batch_mode_creates_no_job(
     simulator.batch_rate = None
     run = label(TABLE, name="x")
     run.pause()
-    soon(lambda: run.status == "running")
+    until(lambda: run.status == "running")
     time.sleep(0.3)
     assert simulator.stats()["jobs_created"] == 0
     run.unpause()
-    soon(lambda: run.counts["running"] == 60)
+    until(lambda: run.counts["running"] == 60)
     run.pause()
-    soon(lambda: run.paused)
+    until(lambda: run.paused)
     assert "Jobs at the server go on and are billed" in run.message
     simulator.batch_rate = 0
-    soon(lambda: simulator.stats()["batch_rows"] == 60)
+    until(lambda: simulator.stats()["batch_rows"] == 60)
     assert not run.done()
     run.unpause()  # wakes the slowed polls
     assert run.result(20)["label"].notna().all()
@@ -80,7 +73,7 @@ def test_a_paused_run_can_be_cancelled(label: Callable[..., Run], simulator: Sim
     for mode in ("batch", "online"):
         run = label(TABLE, mode=mode, name=mode, reuse=False)
         run.pause()
-        soon(lambda run=run: run.status == "running")
+        until(lambda run=run: run.status == "running")
         run.cancel()
         df = run.result(20)
         assert run.status == "cancelled"
@@ -104,12 +97,12 @@ def test_listeners_hear_of_a_pause(
 
     bus.on("run:progress", listen)
     run = label(TABLE, mode="online", concurrency=2, name="x")
-    soon(lambda: run.counts["done"] > 0)
+    until(lambda: run.counts["done"] > 0)
     run.pause()
     assert told.wait(20)
     run.unpause()
     run.result(30)
-    soon(lambda: heard[-1].counts["done"] == 60)
+    until(lambda: heard[-1].counts["done"] == 60)
     assert not heard[-1].message.startswith("Paused")
 
 
@@ -119,17 +112,17 @@ def test_a_second_handle_steers_the_first(
     """Two handles of one run in a process are one run: what one is told the other tells."""
     simulator.faults = Faults(latency=0.05)
     run = label(TABLE, mode="online", concurrency=2, name="x")
-    soon(lambda: run.counts["done"] > 0)
+    until(lambda: run.counts["done"] > 0)
     second = resume(connection, bus, "x")
-    soon(lambda: second.status == "running")
+    until(lambda: second.status == "running")
     second.pause()
-    soon(lambda: run.paused)
+    until(lambda: run.paused)
     assert second.paused
     assert (second.model, second.mode) == (run.model, "online")
     run.unpause()
-    soon(lambda: not second.paused)
+    until(lambda: not second.paused)
     second.cancel()
-    soon(lambda: run.status == "cancelled")
+    until(lambda: run.status == "cancelled")
     second.result(20)
 
 
@@ -137,9 +130,9 @@ def test_who_no_longer_follows_says_so(label: Callable[..., Run], simulator: Sim
     """A detached handle cannot pause: it names the way; a finished run needs no pause."""
     simulator.batch_rate = None
     run = label(TABLE, name="x")
-    soon(lambda: run.counts["running"] == 60)
+    until(lambda: run.counts["running"] == 60)
     run.stop()
-    soon(run.done)
+    until(run.done)
     for verb in ("pause", "unpause", "cancel"):
         with pytest.raises(errors.RunError, match=rf"mnb.resume\('x'\).{verb}\(\)"):
             getattr(run, verb)()
