@@ -182,6 +182,7 @@ def test_a_result_that_cannot_be_written_is_not_lost(
         ("simulator --port 99999", "99999"),
         ('simulator --faults {{"no_such":1}}', "no_such"),
         ("simulator --faults no", "it is not JSON"),
+        ('simulator --faults {{"latency":"x"}}', "latency must be"),
         ("frobnicate", "frobnicate"),
         ("runs --quickly", "--quickly"),
     ],

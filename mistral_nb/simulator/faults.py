@@ -6,10 +6,15 @@ import random
 import threading
 from collections import Counter
 from dataclasses import dataclass, fields
+from numbers import Integral, Real
 
 from mistral_nb.errors import InputError
 
 __all__ = ["Dice", "Faults"]
+
+
+KINDS = {"float": Real, "int": Integral, "bool": bool, "str": str}
+"""What may stand in a field, by the first word of its annotation."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class Faults:
         seed: Seed of the dice; the same seed and order of requests fail alike.
 
     Raises:
-        InputError: A share is not from 0 to 1, the status no failure's, or the outcome unknown.
+        InputError: A value is of another kind, a share not from 0 to 1, the status no failure's,
+            or the outcome unknown.
     """
 
     error_rate: float = 0.0
@@ -79,6 +85,8 @@ class Faults:
         return f"Faults({', '.join(f'{name}={getattr(self, name)!r}' for name in given)})"
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            self._check_kind(each.name, str(each.type))
         for name in ("error_rate", "rate_limit_rate", "lost_reply_rate", "batch_part"):
             self._check_share(name)
         for name in ("batch_row_error_rate", "batch_poll_error_rate"):
@@ -89,6 +97,12 @@ class Faults:
             raise InputError(
                 f"batch_outcome must be FAILED or TIMEOUT_EXCEEDED, not {self.batch_outcome!r}."
             )
+
+    def _check_kind(self, name: str, kind: str) -> None:
+        value = getattr(self, name)
+        first, _, others = kind.partition(" ")
+        if not isinstance(value, KINDS[first]) and not (value is None and others):
+            raise InputError(f"{name} must be of the kind {kind}, not {value!r}.")
 
     def _check_share(self, name: str) -> None:
         if not 0 <= getattr(self, name) <= 1:

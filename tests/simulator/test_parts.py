@@ -48,6 +48,22 @@ def test_a_share_lies_between_0_and_1(name: str) -> None:
         Faults(**{name: 1.5})
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("latency", "x"),
+        ("cut_after", 1.5),
+        ("error_rate", "x"),
+        ("drop_done", "no"),
+        ("seed", None),
+    ],
+)
+def test_a_fault_is_of_its_kind(name: str, value: object) -> None:
+    """A value that no request could be answered with is refused by name."""
+    with pytest.raises(ValueError, match=f"{name} must be of the kind"):
+        Faults(**{name: value})
+
+
 @pytest.mark.parametrize("status", [99, 200, 600])
 def test_a_failure_has_the_status_of_one(status: int) -> None:
     """What no server would answer a failed request with is refused."""
