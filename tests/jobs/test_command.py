@@ -56,6 +56,25 @@ def test_the_command_works_on_a_queue_and_ends_in_peace(
     assert "a-secret-key" not in told
 
 
+@pytest.mark.parametrize("url", ["embedded"], indirect=True)
+def test_a_refused_key_ends_the_command(
+    make_queue: Callable[..., Queue], url: str, make_simulator: Callable[..., Simulator]
+) -> None:
+    """A worker that is turned away says why, leaves its job to others and ends with status 1."""
+    server = make_simulator(api_keys={"right-key"})
+    queue = make_queue()
+    job = queue.add("complete", {"prompt": "Say hello"}).result()
+    command = [sys.executable, "-m", "mistral_nb", "worker", "--queue", url, "--name", queue.name]
+    keys = {"MISTRAL_API_KEY": "wrong-key", "MISTRAL_SERVER_URL": server.url}
+    ended = subprocess.run(
+        command, env={**os.environ, **keys}, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "refuses its key" in ended.stderr.splitlines()[-1]
+    assert "wrong-key" not in ended.stderr
+    assert (job.status, job.refresh().result().attempts_made) == ("queued", 0)
+
+
 def test_a_module_that_is_not_there(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A module that cannot be imported ends the command with a sentence, before any work."""
     assert main(["worker", "--handlers", "no_such_module"]) == 2
