@@ -255,7 +255,9 @@ def _asked_for(function: Mapping[str, Any], prompt: str) -> Any:
 
 def _parts(prompt: str, *, parallel: bool) -> list[str]:
     """Split "weather in Paris and Rome" into one text per name, for parallel calls."""
-    pair = re.search(r"\b((?:[A-Z][\w-]+,\s+)*[A-Z][\w-]+)\s+and\s+([A-Z][\w-]+)", prompt)
+    pair = re.search(
+        r"\b((?:[A-Z][\w-]{1,40},\s{1,3}){0,20}[A-Z][\w-]{1,40})\s{1,3}and\s+([A-Z][\w-]+)", prompt
+    )
     if not parallel or pair is None:
         return [prompt]
     names = [*pair.group(1).split(", "), pair.group(2)]

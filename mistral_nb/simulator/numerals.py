@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -56,9 +57,8 @@ class Range:
         return low is not None and high is not None and high - low <= LONGEST_SCALE
 
     def __contains__(self, number: float) -> bool:
-        return (self.low is None or number >= self.low) and (
-            self.high is None or number <= self.high
-        )
+        above = self.low is None or number >= self.low
+        return above and (self.high is None or number <= self.high) and math.isfinite(number)
 
 
 class Numerals:

@@ -13,7 +13,7 @@ __all__ = ["find_labels", "last_message", "plain_text", "subject"]
 LABEL_WORDS = 6
 """A list item of more words than this is a sentence, not a label."""
 
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.+?)\s*$", re.MULTILINE)
+_BULLET = re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]+(\S.*)$", re.MULTILINE)
 _HINT = r"(?:labels?|tags?|categor(?:y|ies)|class(?:es)?|intents?|options?|choices?|sentiments?)"
 # Each pattern with signs of it: looking for those first is much faster on long texts.
 _LISTS = (
@@ -104,7 +104,7 @@ def _items(text: str) -> list[str]:
 
 
 def _clean(item: str) -> str:
-    return item.strip(" .:`'\"*?![]()")
+    return item.strip(" \t\r.:`'\"*?![]()")
 
 
 def _are_labels(items: Sequence[str]) -> bool:

@@ -117,6 +117,19 @@ def test_json_mode_uses_the_keys_that_the_prompt_names() -> None:
     assert set(json.loads(say("2+2?", response_format=form))) == {"answer"}
 
 
+@pytest.mark.parametrize(
+    "text", ["\n" * 200_000, "Aa, " * 50_000, "a" * 300_000, "a." * 100_000, "9" * 50_000]
+)
+def test_a_long_strange_text_is_answered_at_once(text: str) -> None:
+    """Nothing that is looked for takes the square of a text's length (which would be minutes)."""
+    fields = {"city": {"type": "string"}, "email": {"type": "string"}, "n": {"type": "number"}}
+    schema = {"type": "object", "properties": fields}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert say(text)
+    assert set(json.loads(say(text, response_format=form))) == set(fields)
+    assert calls(text, tool_choice="any")
+
+
 def test_the_tool_whose_words_match_is_called() -> None:
     """Name and description decide which tool; the arguments come from the text."""
     assert calls("What's the weather in Paris?") == [("get_weather", {"city": "Paris"})]
