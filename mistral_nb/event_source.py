@@ -198,8 +198,9 @@ class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
     """A stream of events; iterate it with ``async for`` or a plain ``for``, once.
 
     The network work runs on the toolkit's own loop. Nothing is asked for before the first
-    step, and the server is read only as fast as the iteration goes. A step that is given up
-    (a timeout, an interrupt) loses no event: the next step goes on waiting for the same one.
+    step, and the server is read only as fast as the iteration goes. A step that is given up,
+    as by ``asyncio.wait_for``, loses no event: the next step goes on waiting for the same one.
+    An interrupt of a plain ``for`` leaves the stream.
 
     Args:
         line: What is asked, and how often again; :func:`sse` makes it.
@@ -241,7 +242,11 @@ class ServerEvents(AsyncIterator[ServerEvent], Iterator[ServerEvent]):
     def __next__(self) -> ServerEvent:
         self._portal.refuse_own_thread()
         step = self._begun()
-        portals.wait_for(step)
+        try:
+            portals.wait_for(step)
+        except KeyboardInterrupt:
+            self._give_up()
+            raise
         self._step = None
         event = None if step.cancelled() else step.result()
         if event is None:

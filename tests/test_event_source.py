@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
 import socket
 import threading
 
@@ -224,6 +226,18 @@ def test_who_waits_on_a_stream_that_is_left_sees_its_end(server):
     got += [event.id for event in events]
     assert got == ["1"]
     assert server.gone.wait(5)
+
+
+def test_an_interrupt_leaves_the_stream(server):
+    """Ctrl-C amid a plain loop hangs up at once, though the stream is still held, and is its end."""
+    server.pieces = [piece(1), STALL]
+    events = mnb.sse(server.url)
+    assert next(events).id == "1"
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        next(events)
+    assert server.gone.wait(5)
+    assert list(events) == []
 
 
 def test_a_stream_that_nobody_holds_hangs_up(server):
