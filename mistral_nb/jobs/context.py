@@ -112,7 +112,7 @@ class JobContext:
         self.bus = bus
         self.doubts: set[str] = set()
         """Paid calls that may have been carried out without an answer."""
-        self.refusal: ApiError | None = None
+        self.refusal: BaseException | None = None
         """Set once the server has turned this worker away, whatever it asks."""
         self._claim = claim
         self._paid = paid
@@ -193,32 +193,33 @@ class JobContext:
             if _surely_unpaid(error):
                 self.doubts.discard(key)
                 await self._paid.end(self._claim, key, None)
+            if getattr(error, "status_code", None) in BAD_KEY and await self._is_stranger():
+                self.refusal = error
             raise
         await self._paid.end(self._claim, key, encode(value, "a paid call's response"))
         self.doubts.discard(key)
         return value
 
     async def _send(self, send: Callable[[], Awaitable[Any]]) -> Any:
-        spawn = self.connection.portal.spawn
         try:
-            return await asyncio.wrap_future(spawn(send))
+            return await asyncio.wrap_future(self.connection.portal.spawn(send))
         except RateLimitError as error:
             if error.retry_after:  # all other workers wait as well
                 await self._paid.hold(min(error.retry_after, LONGEST_WAIT))
             raise
-        except ApiError as error:
-            if error.status_code in BAD_KEY and await asyncio.wrap_future(spawn(self._stranger)):
-                self.refusal = error
-            raise
 
-    async def _stranger(self) -> bool:
+    async def _is_stranger(self) -> bool:
         """Return False if the server knows this worker's key, and refused one request alone.
 
         Gateways answer 401 to a model that a key may not use: that is one job's fault, and
         must not send every worker home that takes it up.
         """
-        try:
+
+        async def ask() -> None:
             await self.connection.sdk.models.list_async()
+
+        try:
+            await asyncio.wrap_future(self.connection.portal.spawn(ask))
         except Exception:  # whatever it says: it has not accepted the key
             return True
         return False

@@ -142,7 +142,8 @@ def test_a_wrong_key_sends_its_worker_home(
 ) -> None:
     """A worker whose key is refused gives its jobs back whole, says so, and takes no more."""
     wrong, right = make_queue(keyed("wrong-key")), make_queue(keyed("right-key"))
-    jobs = wrong.add_many([{"name": "complete", "data": HELLO} for _ in range(6)]).result()
+    names = ["complete", "chat"] * 3
+    jobs = wrong.add_many([{"name": name, "data": HELLO} for name in names]).result()
     refused = wrong.work(concurrency=2)
     assert refused.join(30)
     assert wrong.counts().result()["queued"] + wrong.counts().result()["delayed"] == 6
