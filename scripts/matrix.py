@@ -262,7 +262,7 @@ def try_python(wheel: Path, python: str) -> Result:
     interpreter = found(python)
     if interpreter is None:
         wheels = ("--quiet", "--python-version", python, "--only-binary", ":all:", "--all-extras")
-        place = ("-o", CACHE / f"{name}.txt", ROOT / "pyproject.toml")
+        place = ("-o", CACHE / f"{name}.txt", SOURCE / "pyproject.toml")
         uv("pip", "compile", *wheels, *place)
         return Result("python", name, {"Python": python}, {"wheels": "passed"})
     interpreter = environment(name, interpreter, f"{wheel}[dev]")
@@ -337,8 +337,10 @@ def report(results: list[Result]) -> str:
             )
         )
     suites = [each for each in results if "passed" in each.checks and each.part != "lab"]
-    if suites:
+    absent = [each for each in results if "wheels" in each.checks]
+    if suites or absent:
         parts.append(SUITE_HEAD)
+    if suites:
         head = ["Python", "dependencies", *suites[0].checks, "day"]
         rows = [
             [each.versions["Python"], _dependencies(each), *each.checks.values(), each.date]
@@ -348,10 +350,9 @@ def report(results: list[Result]) -> str:
         lines = [f"- {each.name}: `{name}`\n" for each in suites for name in each.failures]
         parts += ["Failed:\n", "".join(lines)] if lines else []
     parts += [
-        f"Python {each.versions['Python']} was not there ({each.date}). Every dependency, those of "
-        "the extras and of the tests included, has a wheel for it.\n"
-        for each in results
-        if "wheels" in each.checks
+        f"Python {each.versions['Python']} was not there ({each.date}). Every dependency, those\n"
+        "of the extras and of the tests included, has a wheel for it.\n"
+        for each in absent
     ]
     extras = [each for each in results if each.part == "extras"]
     if extras:

@@ -130,6 +130,16 @@ def test_links_lead_somewhere(lesson: Any):
     assert broken_links(prose(lesson)) == []
 
 
+def test_links_call_lessons_by_their_titles(lesson: Any):
+    """A link that begins with a lesson's number goes on with that lesson's title."""
+    for number, title, name in re.findall(
+        r"\[(\d\d) · ([^\]]+)\]\((\w+)", "\n".join(prose(lesson))
+    ):
+        assert prose(nbformat.read(FOLDER / f"{name}.ipynb", as_version=4))[0].startswith(
+            f"# {number} · {title}\n"
+        )
+
+
 def test_asks_the_simulator(lesson: Any):
     """The first cell of code asks for the simulator; none asks for a live server."""
     sources = "\n".join(cell.source for cell in code(lesson))
