@@ -39,7 +39,9 @@ def data(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     (folder / "day=2").mkdir(parents=True)
     rows(0, 17).to_parquet(folder / "a.parquet")
-    rows(17, 12).set_index(pd.RangeIndex(17, 29, name="n")).to_parquet(folder / "day=2" / "b.parquet")
+    rows(17, 12).set_index(pd.RangeIndex(17, 29, name="n")).to_parquet(
+        folder / "day=2" / "b.parquet"
+    )
     rows(29, 1).to_parquet(folder / "day=2" / "c.parquet")
     (folder / "_metadata.parquet").write_bytes(b"of another tool")
     return folder
