@@ -204,7 +204,8 @@ def test_stuck_jobs_go_elsewhere(
 ) -> None:
     """Jobs that nobody takes up are sent once: as new jobs, or online."""
     run = label(table(30), name="stuck")
-    until(lambda: queue.counts().result()["queued"] == 2)
+    until(lambda: run.counts.get("running") == 30)
+    assert queue.counts().result()["queued"] == 2
     follower = run.resubmit(0) if way == "resubmit" else run.move_to_online()
     if way == "resubmit":
         until(lambda: follower.done() or queue.counts().result()["cancelled"] == 2)
