@@ -123,15 +123,14 @@ def result_columns(
     read = _reader(schema)
     count = first
     for block in filter(None, results):  # that of an empty part has no rows
-        rows, texts, errors = zip(*block, strict=True)
-        for row, wanted in zip(rows, range(count, count + len(rows)), strict=True):
-            if row != wanted:
+        for row, _, _ in block:
+            if row != count:
                 raise RunError(
-                    f"The ledger has no result for row {wanted}; it is damaged. Label again with "
+                    f"The ledger has no result for row {count}; it is damaged. Label again with "
                     "fresh=True, or put the run's folder back from a copy."
                 )
-        count += len(rows)
-        table = zip(*map(read, texts, errors), strict=True)
+            count += 1
+        table = zip(*[read(text, error) for _, text, error in block], strict=True)
         for parts, column, cells in zip(blocks, kinds, table, strict=True):
             parts.append(_array(column, cells))
     joined = {}
