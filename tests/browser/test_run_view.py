@@ -118,7 +118,7 @@ def test_cancel_asks_a_second_time(lab: LabPage, server: Simulator) -> None:
     view = opened(lab, label(server, "cancelled"), "run.status")
     cancel = view.get_by_role("button", name="Cancel…")
     question = view.get_by_role("alertdialog")
-    view.locator("summary", has_text="Batch jobs").click()
+    view.locator("details", has_text="Batch jobs").evaluate("node => { node.open = true; }")
     view.locator("td", has_text=re.compile("queued|running")).wait_for()
     cancel.focus()
     lab.page.keyboard.press("Enter")
@@ -160,7 +160,7 @@ def test_text_can_be_read_in_both_themes(lab: LabPage, server: Simulator) -> Non
     """Every text has a contrast of at least 4.5 to 1, paused and asked whether to cancel."""
     view = opened(lab, label(server, "read"))
     view.get_by_role("button", name="Pause").click()
-    view.locator("summary", has_text="Batch jobs").click()
+    view.locator("details", has_text="Batch jobs").evaluate("node => { node.open = true; }")
     view.get_by_role("button", name="Cancel…").click()
     try:
         for theme in ("JupyterLab Dark", "JupyterLab Light"):
