@@ -136,7 +136,8 @@ class RunFolder:
         Returns:
             False if a run is here already (another process was faster).
         """
-        built.unlock()  # Windows moves no folder with an open file in it
+        if os.name == "nt":  # moves no folder with an open file in it
+            built.unlock()
         sync_folder(built.path)
         try:
             built.path.rename(self.path)
@@ -144,6 +145,8 @@ class RunFolder:
             if self.exists:
                 return False
             raise
+        finally:
+            built.unlock()  # only now: nobody may take it for one that was left behind
         sync_folder(self.path.parent)
         return True
 
@@ -214,7 +217,7 @@ def _clear_away(folder: RunFolder) -> None:
     with suppress(FileNotFoundError):  # it became a run, or another process was faster
         # By the clock alone, a machine that slept would take a live one for old.
         if time.time() - folder.path.stat().st_mtime > STALE and not folder.followed():
-            shutil.rmtree(folder.path, ignore_errors=True)
+            folder.remove()
 
 
 def _followed_by(name: str, data: bytes) -> str:

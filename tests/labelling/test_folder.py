@@ -6,15 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from mistral_nb.errors import InputError, RunError, StoreError
 from mistral_nb.labelling.folder import STALE, RunFolder
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOLD = """
 import sys, pathlib
@@ -60,6 +57,23 @@ def test_a_built_run_appears_at_once(home: Path) -> None:
     assert place.exists
     assert not place.adopt(late)
     assert RunFolder.all(home)[0].path == place.path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows moves no folder with an open file in it")
+def test_a_built_run_is_held_until_it_is_there(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody can take a folder for one left behind before it is a run; then anyone may follow."""
+    built, place, move = RunFolder.fresh(home).lock("x"), RunFolder.of(home, "x"), Path.rename
+    held = []
+
+    def rename(path: Path, target: Path) -> Path:
+        held.append(RunFolder(path).followed())
+        return move(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    built.ledger.write_bytes(b"x")
+    assert place.adopt(built)
+    assert held == [True]
+    assert not place.followed()
 
 
 def test_what_a_kill_left_is_cleared_a_day_later(home: Path) -> None:
