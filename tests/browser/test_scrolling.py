@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.browser.lab import ASK, pieces
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.browser.lab import LabPage
     from tests.browser.scripted import Script, ScriptedServer
 
@@ -69,6 +73,17 @@ def test_the_end_stays_in_sight(lab: LabPage, scripted: ScriptedServer) -> None:
     lab.output(0).get_by_text("Stopped").hover()
 
 
+@pytest.fixture
+def slowly(lab: LabPage) -> Iterator[None]:
+    """Give the page a quarter of the processor: text arrives faster than it looks."""
+    lab.clear()
+    tools = lab.page.context.new_cdp_session(lab.page)
+    tools.send("Emulation.setCPUThrottlingRate", {"rate": 4})
+    yield
+    tools.detach()
+
+
+@pytest.mark.usefixtures("slowly")
 def test_a_reader_who_scrolls_up_is_left_alone(lab: LabPage, scripted: ScriptedServer) -> None:
     """After a turn of the wheel the page stays where it is, until the end is in sight again."""
     script = begin(lab, scripted, "wheel")

@@ -223,10 +223,7 @@ const build = (el, send, signal) => {
     keepFocus(root, focused);
   };
   return {
-    update: (state) => {
-      show(state);
-      keepInSight();
-    },
+    update: (state) => keepInSight(() => show(state)),
     tick: (state) => !think.hidden && setText(thinkLabel, thinkingFor(state)),
   };
 };

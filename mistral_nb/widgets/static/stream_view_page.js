@@ -69,16 +69,32 @@ class Blocks {
   }
 }
 
+// True if a part of it shows: it is neither scrolled away nor hidden.
+const isSeen = (node) => {
+  const { top, bottom, height } = node.getBoundingClientRect();
+  if (!height || bottom < 0 || top > innerHeight) return false;
+  // What a body hides is the window's edge, which was looked at.
+  const all = document.body;
+  for (let outer = node.parentElement; outer && outer !== all; outer = outer.parentElement) {
+    if (getComputedStyle(outer).overflowY === "visible") continue;
+    const edge = outer.getBoundingClientRect();
+    if (bottom < edge.top || top > edge.bottom) return false;
+  }
+  return true;
+};
+
 // Keeps the view's end in sight while it grows, until the reader scrolls up or types elsewhere;
-// it goes on when the reader comes back to the end. `bar` is the view's last line.
+// it goes on when the reader comes back to the end. `bar` is the view's last line. Whatever lets
+// the view grow goes through the function that is returned.
 const follow = (root, bar, signal) => {
   let inSight = false;
   let held = false;
-  const watch = new IntersectionObserver((entries) => {
-    const now = entries.at(-1).isIntersecting;
+  const look = () => {
+    const now = isSeen(bar);
     if (now && !inSight) held = false;
     inSight = now;
-  });
+  };
+  const watch = new IntersectionObserver(look);
   watch.observe(bar);
   signal.addEventListener("abort", () => watch.disconnect());
   const hold = (event) => {
@@ -96,5 +112,9 @@ const follow = (root, bar, signal) => {
   listen("keydown", ({ key, target }) =>
     root.contains(target) ? away.includes(key) : away.includes(key) || key.length === 1,
   );
-  return () => inSight && !held && bar.scrollIntoView({ block: "nearest" });
+  return (grow) => {
+    look(); // the observer comes later, when more text may have pushed the end away again
+    grow();
+    if (inSight && !held) bar.scrollIntoView({ block: "nearest" });
+  };
 };
