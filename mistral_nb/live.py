@@ -37,6 +37,7 @@ class LiveHandle(Handle[T]):
         connection: The server that it asks, on whose loop it runs.
         bus: Where its events are published.
         request_id: Names it in every one of them.
+        shown_in: Execution count of the cell below which a view is about to show it.
 
     Attributes:
         request_id: As given.
@@ -47,10 +48,12 @@ class LiveHandle(Handle[T]):
     pattern: ClassVar[str]
     """Which events are its own, as for :meth:`EventBus.on`."""
 
-    def __init__(self, connection: Connection, bus: EventBus, request_id: str) -> None:
+    def __init__(
+        self, connection: Connection, bus: EventBus, request_id: str, shown_in: object = None
+    ) -> None:
         self.request_id = request_id
         self.bus = bus
-        self.shown_in: object = None
+        self.shown_in = shown_in
         self._started = time.time()
         self._clock = time.perf_counter()
         self._seconds = 0.0

@@ -13,6 +13,7 @@ from mistral_nb import portal
 from mistral_nb.client import Connection
 from mistral_nb.errors import InputError
 from mistral_nb.events import EventBus
+from mistral_nb.replies import current_cell
 from mistral_nb.services import Services
 from mistral_nb.settings import Settings, resolve
 from mistral_nb.streaming import StreamHandle, start_stream
@@ -84,15 +85,22 @@ class Session(Services):
         Raises:
             InputError: The prompt is empty, or an option is unknown.
         """
+        shown = _interactive() if show is None else show
+        if shown:  # before it starts: a quick error must not overtake the import of its view
+            from mistral_nb import widgets
         handle = start_stream(
-            self.connection, self.events, messages, model=model, system=system, **options
+            self.connection,
+            self.events,
+            messages,
+            model=model,
+            system=system,
+            shown_in=current_cell() if shown and portal.in_kernel() else None,
+            **options,
         )
         if callback_url is not None:
             told = {"requestId": handle.request_id, "model": handle.model}
             self._call_back(callback_url, handle, "chat", lambda: {**told, "text": handle.text})
-        if _interactive() if show is None else show:
-            from mistral_nb import widgets
-
+        if shown:
             widgets.show(handle, settle=settle)
         return handle
 

@@ -52,6 +52,7 @@ def start_stream(
     model: str | None = None,
     system: str | None = None,
     request_id: str | None = None,
+    shown_in: object = None,
     **options: Any,
 ) -> StreamHandle:
     """Ask for a reply and begin to receive it at once, in the background.
@@ -63,6 +64,7 @@ def start_stream(
         model: Model to ask; else the connection's default.
         system: System prompt, put before the messages.
         request_id: Names the request in its events; else it gets a name of its own.
+        shown_in: Execution count of the cell below which a view is about to show it.
         **options: Options of `chat.stream` in the SDK: temperature, max_tokens, tools,
             response_format (or a pydantic model in its place), random_seed, ...
 
@@ -79,7 +81,7 @@ def start_stream(
         "messages": _messages(messages, system),
         **check_options(options, _known_options(), "a chat stream"),
     }
-    return StreamHandle(connection, bus, request, request_id)
+    return StreamHandle(connection, bus, request, request_id, shown_in)
 
 
 class StreamHandle(LiveHandle[Reply]):
@@ -90,6 +92,7 @@ class StreamHandle(LiveHandle[Reply]):
         bus: Where events are published.
         request: Arguments of the SDK's `chat.stream_async`.
         request_id: Names the request; else it gets a name of its own.
+        shown_in: Execution count of the cell below which a view is about to show it.
 
     Attributes:
         request_id: Our id of the request, in every one of its events.
@@ -104,10 +107,12 @@ class StreamHandle(LiveHandle[Reply]):
         bus: EventBus,
         request: dict[str, Any],
         request_id: str | None = None,
+        shown_in: object = None,
     ) -> None:
         self._request = request
         self._builder = ReplyBuilder(request["model"])
-        super().__init__(connection, bus, request_id or f"chat-{uuid.uuid4().hex[:12]}")
+        name = request_id or f"chat-{uuid.uuid4().hex[:12]}"
+        super().__init__(connection, bus, name, shown_in)
 
     def __repr__(self) -> str:
         state = "stopped" if self._stopped else "done" if self.done() else "streaming"

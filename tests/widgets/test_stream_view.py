@@ -66,6 +66,18 @@ def test_an_error_is_shown_and_raised(replay: Replay) -> None:
     assert len(traceback["traceback"]) == 1
 
 
+def test_an_error_that_comes_before_its_view_is_shown_once(replay: Replay) -> None:
+    """However long the view takes to come, no error panel tells the same beside it."""
+    replay.pieces = sse(delta("Half"))
+    late = (
+        "import time\nfrom mistral_nb import widgets\nreal = widgets.show\n"
+        "widgets.show = lambda *given, **more: (time.sleep(1), real(*given, **more))"
+    )
+    client = NotebookClient(notebook(replay, late, WAYS[0]), timeout=60, allow_errors=True)
+    outputs = client.execute().cells[2].outputs
+    assert sorted(each.output_type for each in outputs) == ["display_data", "error"]
+
+
 def test_papermill(replay: Replay, tmp_path: Path) -> None:
     """A notebook that papermill runs holds the reply, and no widget state."""
     nbformat.write(notebook(replay, WAYS[0]), tmp_path / "in.ipynb")
