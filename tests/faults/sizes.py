@@ -51,7 +51,7 @@ SMALL = Size(
     worker_kills=2,
     seeds=1,
     refused=24,
-    block=9,
+    block=10,
     streams=12,
     webhooks=40,
 )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,10 +159,11 @@ def test_a_taken_port_is_an_error_and_leaves_no_thread(make_api: Callable[..., A
 def test_an_idle_connection_is_not_closed_under_a_request(api: Api) -> None:
     """Who asks again after six seconds is answered on the same connection."""
     port = int(api.simulator.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as wire:
+    with closing(HTTPConnection("127.0.0.1", port, timeout=20)) as wire:
         for pause in (6, 0):
-            wire.sendall(b"GET /simulator/stats HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert wire.recv(65536).startswith(b"HTTP/1.1 200 ")
+            wire.request("GET", "/simulator/stats")
+            assert wire.getresponse().read()
+            assert wire.sock is not None  # else it would open another one
             time.sleep(pause)
 
 
