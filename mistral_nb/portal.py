@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import builtins
 import inspect
 import math
 import os
@@ -34,6 +35,7 @@ __all__ = [
     "Handle",
     "Portal",
     "allow_nested_run",
+    "in_ipython",
     "in_kernel",
     "interrupts",
     "run",
@@ -248,6 +250,11 @@ def in_kernel() -> bool:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
+
+
+def in_ipython() -> bool:
+    """Return True in a Jupyter kernel or an IPython terminal, where a cell's output shows."""
+    return in_kernel() or hasattr(builtins, "__IPYTHON__")
 
 
 class Handle(Generic[T]):

@@ -85,7 +85,7 @@ class Session(Services):
         Raises:
             InputError: The prompt is empty, or an option is unknown.
         """
-        shown = _interactive() if show is None else show
+        shown = portal.in_ipython() if show is None else show
         if shown:  # before it starts: a quick error must not overtake the import of its view
             from mistral_nb import widgets
         handle = start_stream(
@@ -425,11 +425,3 @@ _default = _Default()
 def default_session() -> Session:
     """Return the session that module-level calls use."""
     return _default.get()
-
-
-def _interactive() -> bool:
-    if portal.in_kernel():
-        return True
-    import builtins
-
-    return hasattr(builtins, "__IPYTHON__")
